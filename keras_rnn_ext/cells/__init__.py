@@ -1,0 +1,1 @@
+"""One file per recurrence: its equations, its cell, its two-line layer. Nothing else."""

@@ -1,0 +1,1 @@
+"""What every cell and layer shares: the cell contract, the layer, arguments, masks, state."""

@@ -1,0 +1,192 @@
+r"""The cell contract: Keras's own, and beneath it the split by what depends on time.
+
+    project(inputs, weights, noise)            no state in it: done for all steps at once
+    recur(projected, states, weights, noise)   one step: only what must be sequential
+    call(inputs, states)                       recur(project(inputs), states)
+
+Both are pure: weights come in as tensors in the compute dtype and random masks are drawn beforehand,
+so the engine may run them in any loop, compile them, or take their gradients itself.
+"""
+
+import keras
+from keras import ops
+
+from keras_rnn_ext.core.arguments import Configured
+from keras_rnn_ext.core.compat import DropoutRNNCell
+from keras_rnn_ext.core.noise import draw_mask, still_usable
+from keras_rnn_ext.core.products import product
+
+
+class RecurrentCell(Configured, DropoutRNNCell, keras.layers.Layer):
+    """Abstract: a recurrence with named weights and two dropout rates.
+
+    A subclass sets `state_size` and `output_size`, writes `build` with `add`, `project` and `recur`.
+    """
+
+    kind = "cell"
+
+    # The name under which the frameworks' own libraries (cuDNN, torch) know this recurrence, if they do.
+    library_name: str | None = None
+
+    # How many dropout masks a cell with one mask per gate has; None: one mask for all gates.
+    dropout_mask_count: int | None = None
+
+    dropout = 0.0
+    recurrent_dropout = 0.0
+
+    def take(self, arguments):
+        super().take(arguments)
+        self.seed_generator = keras.random.SeedGenerator(arguments.get("seed"))
+        self._weight_names: tuple[str, ...] = ()
+
+    # Weights
+
+    def add(self, name, shape, initializer=None):
+        """Adds the weight `name`, with the initializer, regularizer and constraint of that name."""
+        stem = name.removesuffix("_kernel")
+        weight = self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=initializer or getattr(self, f"{stem}_initializer"),
+            regularizer=getattr(self, f"{stem}_regularizer"),
+            constraint=getattr(self, f"{stem}_constraint"),
+        )
+        self._weight_names += (name,)
+        return weight
+
+    def gather_weights(self):
+        """The weights by name, as tensors in the compute dtype."""
+        return {name: ops.cast(getattr(self, name), self.compute_dtype) for name in self._weight_names}
+
+    # Randomness: drawn before the loop, handed to every step
+
+    @property
+    def noisy(self):
+        """Whether training draws random numbers."""
+        return bool(self.dropout or self.recurrent_dropout)
+
+    @property
+    def pure(self):
+        """Whether a step depends on its arguments alone (an activation that is a layer has variables of its own)."""
+        return not any(isinstance(value, keras.layers.Layer) for value in vars(self).values())
+
+    def draw_noise(self, inputs, states, training):
+        """The dropout masks for a batch of sequences: a dict with `inputs` and `recurrent`, where there is dropout."""
+        noise = {}
+        if training and self.dropout:
+            noise["inputs"] = self._draw(inputs, self.dropout)
+        if training and self.recurrent_dropout:
+            noise["recurrent"] = self._draw(states[0], self.recurrent_dropout)
+        return noise
+
+    def release_noise(self):
+        """Nothing is kept: what `draw_noise` gave went through the arguments."""
+
+    def _draw(self, values, rate):
+        return draw_mask(values, rate, self.dropout_mask_count, self.seed_generator, self.compute_dtype)
+
+    # Keras's contract for a cell whose masks a layer draws: `keras.layers.RNN` primes, then resets them.
+
+    def get_dropout_mask(self, step_input):
+        return self._cached_mask("_dropout_mask", step_input, self.dropout)
+
+    def get_recurrent_dropout_mask(self, step_input):
+        return self._cached_mask("_recurrent_dropout_mask", step_input, self.recurrent_dropout)
+
+    def _cached_mask(self, attribute, values, rate):
+        mask = getattr(self, attribute, None)
+        if rate and not still_usable(mask, values):
+            mask = self._draw(values, rate)
+            setattr(self, attribute, mask)
+        return mask
+
+    # The mathematics
+
+    def project(self, inputs, weights, noise):
+        raise NotImplementedError(f"{type(self).__name__} must define `project(inputs, weights, noise)`.")
+
+    def recur(self, projected, states, weights, noise):
+        raise NotImplementedError(f"{type(self).__name__} must define `recur(projected, states, weights, noise)`.")
+
+    def step(self, inputs, states, weights, noise):
+        """One step: `(output, new states)` from lists of states."""
+        return self.recur(self.project(inputs, weights, noise), states, weights, noise)
+
+    # Keras's cell contract
+
+    def call(self, inputs, states, training=False):
+        listed = isinstance(states, (list, tuple))
+        state_list = list(states) if listed else [states]
+        sizes = self.state_sizes
+        if len(state_list) != len(sizes):
+            raise ValueError(
+                f"Argument `states` of {type(self).__name__} must hold {len(sizes)} tensor(s), one for each of "
+                f"state_size={sizes}. Received: {len(state_list)} tensor(s). "
+                "`cell.get_initial_state(batch_size)` gives a list of the right form."
+            )
+        noise = {}
+        if training and self.dropout:
+            noise["inputs"] = self.get_dropout_mask(inputs)
+        if training and self.recurrent_dropout:
+            noise["recurrent"] = self.get_recurrent_dropout_mask(state_list[0])
+        output, new_states = self.step(inputs, state_list, self.gather_weights(), noise)
+        return output, (new_states if listed else new_states[0])
+
+    @property
+    def state_sizes(self):
+        """`state_size` as a list."""
+        return list(self.state_size) if isinstance(self.state_size, (list, tuple)) else [self.state_size]
+
+    def get_initial_state(self, batch_size=None):
+        """A list of zeros, one tensor `(batch_size, size)` for each state."""
+        return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in self.state_sizes]
+
+
+class GatedCell(RecurrentCell):
+    """Abstract: the state enters through one product `h @ recurrent_kernel`; the rest is elementwise.
+
+    A subclass sets `gates`, the number of gate columns, and writes `gate`.
+    """
+
+    kind = "gated"
+    gates = 1
+
+    def take(self, arguments):
+        super().take(arguments)
+        self.output_size = self.units
+        # One mask per gate, as in Keras, where asked for or where there is recurrent dropout.
+        if "implementation" in arguments:
+            if self.implementation not in (1, 2):
+                raise ValueError(
+                    "Argument `implementation` must be 1 (one dropout mask per gate) or 2 (one mask for all gates). "
+                    f"Received: implementation={self.implementation!r}"
+                )
+            if self.recurrent_dropout:
+                self.implementation = 1
+            self.dropout_mask_count = self.gates if self.implementation == 1 else None
+
+    @property
+    def bias_shape(self):
+        return (self.gates * self.units,)
+
+    def initialize_bias(self, shape, dtype=None, **kwargs):
+        return self.bias_initializer(shape, dtype=dtype, **kwargs)
+
+    def build(self, input_shape):
+        width = self.gates * self.units
+        self.kernel = self.add("kernel", (input_shape[-1], width))
+        self.recurrent_kernel = self.add("recurrent_kernel", (self.units, width))
+        self.bias = self.add("bias", self.bias_shape, self.initialize_bias) if self.use_bias else None
+        self.input_spec = keras.InputSpec(min_ndim=2, axes={-1: input_shape[-1]})
+
+    def project(self, inputs, weights, noise):
+        projected = product(inputs, weights["kernel"], noise.get("inputs"))
+        return projected + weights["bias"] if self.use_bias else projected
+
+    def recur(self, projected, states, weights, noise):
+        recurrent = product(states[0], weights["recurrent_kernel"], noise.get("recurrent"))
+        return self.gate(projected, recurrent, states, weights)
+
+    def gate(self, projected, recurrent, states, weights):
+        """The elementwise part of a step: `(output, new states)`."""
+        raise NotImplementedError(f"{type(self).__name__} must define `gate(projected, recurrent, states, weights)`.")

@@ -1,0 +1,62 @@
+"""The only module that may import private Keras. Each name says why.
+
+If a Keras release moves one of them, this is the file to mend.
+"""
+
+import contextlib
+import sys
+
+import keras
+
+# The mask that a layer attached to its output. Keras hands it to `call` only where a call has one tensor
+# argument; a recurrent layer called with an initial state has to fetch it.
+from keras.src.backend import get_keras_mask as attached_mask
+
+# A layer is run for its shapes alone in a symbolic scope; on PyTorch that happens with made-up values.
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
+
+# A cell that is an instance of this class has its dropout masks drawn by `keras.layers.RNN` before
+# the loop. Our cells are instances of it, so that they work in Keras's own `RNN` too.
+from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
+
+__all__ = ["DropoutRNNCell", "all_layers", "attached_mask", "unlocked", "values_are_known"]
+
+
+@contextlib.contextmanager
+def unlocked(layer):
+    """Weights can be added to `layer` inside, although it is built already.
+
+    Keras locks a layer's tracker when `build` ends, and has no public way to open it again.
+    """
+    locked = layer._tracker.locked
+    layer._tracker.unlock()
+    try:
+        yield
+    finally:
+        if locked:
+            layer._tracker.lock()
+
+
+def values_are_known(tensor):
+    """Whether `tensor` has values now: False while a graph is traced or shapes are inferred."""
+    if in_symbolic_scope():
+        return False
+    name = keras.backend.backend()
+    # Keras has imported the module of its backend; no module here does.
+    backend = sys.modules[name]
+    if name == "tensorflow":
+        return backend.executing_eagerly()
+    if name == "jax":
+        # The entries of a sparse tensor are its `data`.
+        return not isinstance(getattr(tensor, "data", tensor), backend.core.Tracer)
+    if name == "torch":
+        return not (backend.compiler.is_compiling() or backend.jit.is_tracing())
+    return True
+
+
+def all_layers(model):
+    """`model` and every layer in it, whatever holds it: a model, a wrapper, an attribute.
+
+    Keras walks this tree itself, but `model.layers` shows its first level only.
+    """
+    return list(model._flatten_layers())

@@ -1,0 +1,52 @@
+"""One meaning of a mask.
+
+At a masked step the state stays; the output repeats the last valid output, zeros before the first one.
+Whatever stands in a masked step, NaN included, touches neither values nor gradients.
+"""
+
+from keras import ops
+
+
+def standardize(mask, sequences, time_major):
+    """A mask as booleans `(steps, batch)`, whatever of Keras's forms it came in.
+
+    Args:
+        mask: None, or a mask `(batch, steps)` or `(batch, steps, 1)` (the first two swapped if
+            `time_major`) of any dtype, or a list whose first entry is one.
+        sequences: the sequences that it belongs to.
+        time_major: whether both lead with time.
+
+    Raises:
+        ValueError: if the shape is another.
+    """
+    if isinstance(mask, (list, tuple)):
+        mask = mask[0] if mask else None
+    if mask is None:
+        return None
+    mask = ops.convert_to_tensor(mask)
+    expected = tuple(sequences.shape[:2])
+    shape = tuple(mask.shape)
+    fits = len(shape) in (2, 3) and all(
+        None in pair or pair[0] == pair[1] for pair in zip(shape, (*expected, 1), strict=False)
+    )
+    if not fits:
+        axes = "(steps, batch)" if time_major else "(batch, steps)"
+        raise ValueError(
+            f"Argument `mask` must have the shape {axes} = {expected} of the sequences, or that with an axis of "
+            f"length 1 behind it. Received: mask.shape={shape}, sequences.shape={tuple(sequences.shape)}"
+        )
+    if len(shape) == 3:
+        mask = ops.squeeze(mask, axis=-1)
+    mask = ops.cast(mask, "bool")
+    return mask if time_major else ops.transpose(mask, (1, 0))
+
+
+def select(valid, new, old):
+    """`new` where the step is valid, else `old`. `valid` leads with the axes that it shares with both."""
+    missing = len(new.shape) - len(valid.shape)
+    return ops.where(ops.reshape(valid, (*ops.shape(valid), *(1,) * missing)), new, old)
+
+
+def blank_masked(mask, values):
+    """`values` with zeros where the mask is False."""
+    return values if mask is None else select(mask, values, ops.zeros_like(values))

@@ -1,0 +1,137 @@
+"""The table of strategies: how a recurrence may be run over time, and which one a call gets.
+
+The engine adds its rows here; the layer asks. A row answers why it does not serve a plan, or None, and
+the first that serves it runs. The last row, the plain loop, serves every plan and is the definition of right.
+"""
+
+import abc
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is known of a call before any number is computed."""
+
+    recurrence: Any
+    return_sequences: bool = False
+    unroll: bool | int = False
+    masked: bool = False
+    noisy: bool = False
+    steps: int | None = None
+    batch: int | None = None
+    eager: bool = False
+    use_cudnn: bool | str = "auto"
+    # Compiled programs of the layer, by strategy and options: they live as long as it does.
+    programs: dict = dataclasses.field(default_factory=dict, compare=False, repr=False)
+
+
+class Feed(NamedTuple):
+    """The tensors of a call, time first."""
+
+    inputs: Any  # (steps, batch, ...)
+    states: list
+    mask: Any  # (steps, batch) booleans, or None
+    weights: Any
+    noise: Any
+
+
+class Strategy(abc.ABC):
+    """A way to run a recurrence over time."""
+
+    name: str
+    summary: str
+    # Whether it runs on cuDNN.
+    is_cudnn = False
+
+    @abc.abstractmethod
+    def obstacle(self, plan: Plan) -> str | None:
+        """Why this row cannot serve the plan, or None if it can."""
+
+    @abc.abstractmethod
+    def run(self, plan: Plan, feed: Feed) -> tuple[Any, list]:
+        """`(outputs, states)`: all outputs `(steps, batch, ...)` with `return_sequences`, else the last valid
+        one `(batch, ...)`; then the states after the last valid step."""
+
+
+def never_ragged(sequences):
+    """For backends without ragged tensors: the sequences as they are, no mask, and nothing to undo."""
+    return sequences, None, lambda outputs, mask: outputs
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """What a backend brings: its rows in order, whether code runs eagerly now, and how to compile a program."""
+
+    strategies: tuple[Strategy, ...]
+    runs_eagerly: Callable[[Any], bool]
+    compile: Callable | None = None
+    compiled_note: str = ""
+    unpack_ragged: Callable = never_ragged
+
+
+_ENGINES: dict[str, Engine] = {}
+
+
+def enrol(backend: str, engine: Engine):
+    """Makes `engine` the one of a Keras backend."""
+    _ENGINES[backend] = engine
+
+
+def engine() -> Engine:
+    """The engine of the backend that Keras runs on."""
+    backend = keras.config.backend()
+    if backend not in _ENGINES:
+        raise RuntimeError(
+            f"keras_rnn_ext runs on the Keras backends {sorted(_ENGINES)}. Received: backend {backend!r}. Set the "
+            "environment variable KERAS_BACKEND before Keras is imported."
+        )
+    return _ENGINES[backend]
+
+
+def choose(plan: Plan) -> Strategy:
+    """The first row that serves the plan.
+
+    Raises:
+        ValueError: if the plan insists on cuDNN, and that does not serve.
+    """
+    chosen = _first(plan)
+    if plan.use_cudnn is True and plan.recurrence.kind != "stack" and not chosen.is_cudnn:
+        raise ValueError(
+            "use_cudnn=True was specified, but cuDNN does not serve this layer here. Write use_cudnn='auto' to let "
+            f"the layer choose.\n{explain(plan)}"
+        )
+    return chosen
+
+
+def _first(plan):
+    return next(strategy for strategy in engine().strategies if strategy.obstacle(plan) is None)
+
+
+def run(plan: Plan, feed: Feed):
+    """Runs the plan with the strategy that the table gives it, compiled where it is called eagerly."""
+    strategy, backend = choose(plan), engine()
+    if not (plan.eager and backend.compile and plan.recurrence.pure):
+        return strategy.run(plan, feed)
+    key = (strategy.name, plan.return_sequences, plan.unroll)
+    if key not in plan.programs:
+        plan.programs[key] = backend.compile(functools.partial(strategy.run, plan))
+    return plan.programs[key](feed)
+
+
+def explain(plan: Plan) -> str:
+    """Which strategy runs, and why the ones before it do not."""
+    lines, chosen = [], _first(plan)
+    for strategy in engine().strategies:
+        reason = strategy.obstacle(plan)
+        verdict = "runs" if strategy is chosen else (f"not used: {reason}" if reason else "would serve too")
+        lines.append(f"  {strategy.name}: {verdict} ({strategy.summary})")
+    backend = keras.config.backend()
+    if engine().compile and plan.eager:
+        note = engine().compiled_note if plan.recurrence.pure else "runs uncompiled: a cell here has code of its own"
+        lines.append(f"  called eagerly: {note}")
+    return "\n".join([f"backend {backend}: {chosen.name}", *lines])

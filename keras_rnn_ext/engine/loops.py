@@ -1,0 +1,135 @@
+"""The reference loop, and the strategies that every backend has.
+
+A backend brings `scan(body, carry, values, turns)`: it calls `carry, output = body(carry, value)` for each
+entry of `values` (tensors with time first, nested) and gives the last carry and the stacked outputs.
+"""
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from keras_rnn_ext.core.masks import select
+from keras_rnn_ext.core.recurrence import blank_output
+from keras_rnn_ext.core.state import listed
+from keras_rnn_ext.core.strategy import Feed, Strategy, choose
+
+
+def python_scan(body, carry, values, blank, turns=1):
+    """The loop written out: one copy of the body for each step of a known number."""
+    flat = [ops.unstack(value, axis=0) if value.shape[0] else [] for value in keras.tree.flatten(values)]
+    outputs = []
+    for entries in zip(*flat, strict=True):
+        carry, output = body(carry, keras.tree.pack_sequence_as(values, list(entries)))
+        outputs.append(output)
+    if blank is None:
+        return carry, None
+    if not outputs:
+        return carry, ops.zeros((0, *ops.shape(blank)), dtype=blank.dtype)
+    return carry, ops.stack(outputs, axis=0)
+
+
+def iterate(scan, plan, feed, values, step):
+    """Runs `output, states = step(value, states)` over time: the meaning of a mask, in one place.
+
+    Args:
+        scan: a backend's scan.
+        plan: the plan.
+        feed: the tensors of the call; its inputs are not looked at but for their number.
+        values: what each step gets, time first.
+        step: the step.
+
+    Returns:
+        `(outputs, states)` as `Strategy.run`.
+    """
+    batch = ops.shape(keras.tree.flatten(feed.inputs)[0])[1]
+    blank = blank_output(plan.recurrence, batch)
+    collect = plan.return_sequences
+    keep_last = feed.mask is not None or not collect
+
+    def body(carry, entry):
+        states, last = carry
+        output, new_states = step(entry["value"], states)
+        output = ops.cast(output, blank.dtype)
+        new_states = keras.tree.map_structure(lambda new, old: ops.cast(new, old.dtype), new_states, states)
+        if "valid" in entry:
+            output = select(entry["valid"], output, last["output"])
+            new_states = keras.tree.map_structure(
+                lambda new, old: select(entry["valid"], new, old), new_states, states
+            )
+        return (new_states, {"output": output} if keep_last else {}), (output if collect else ())
+
+    entries = {"value": values} if feed.mask is None else {"value": values, "valid": feed.mask}
+    carry = (feed.states, {"output": blank} if keep_last else {})
+    if plan.unroll is True:
+        scan, turns = python_scan, 1
+    else:
+        turns = int(plan.unroll) or 1
+    (states, last), outputs = scan(body, carry, entries, blank if collect else None, turns)
+    return (outputs if collect else last["output"]), states
+
+
+@dataclasses.dataclass(frozen=True)
+class Loop(Strategy):
+    """Step by step, everything inside the step. The definition of right."""
+
+    scan: object
+    name: str = "loop"
+    summary: str = "the cell called step by step"
+
+    def obstacle(self, plan):
+        return None
+
+    def run(self, plan, feed):
+        def step(value, states):
+            return plan.recurrence.step(value, states, feed.weights, feed.noise)
+
+        return iterate(self.scan, plan, feed, feed.inputs, step)
+
+
+@dataclasses.dataclass(frozen=True)
+class ProjectedLoop(Strategy):
+    """The input product of all steps at once, then only what must be sequential in the loop."""
+
+    scan: object
+    name: str = "projected loop"
+    summary: str = "input product of all steps at once, then the loop"
+
+    def obstacle(self, plan):
+        if not hasattr(plan.recurrence, "project"):
+            return "only a cell of this package splits its step into `project` and `recur`"
+        return None
+
+    def run(self, plan, feed):
+        recurrence, weights, noise = plan.recurrence, feed.weights, feed.noise
+        projected = recurrence.project(feed.inputs, weights, noise)
+
+        def step(value, states):
+            return recurrence.recur(value, states, weights, noise)
+
+        return iterate(self.scan, plan, feed, projected, step)
+
+
+class CellByCell(Strategy):
+    """A stack of cells, each over the whole sequence in its own fastest way."""
+
+    name = "cell by cell"
+    summary = "each cell of a stack over the whole sequence, in its own way"
+
+    def obstacle(self, plan):
+        return None if plan.recurrence.kind == "stack" else "the cell is no stack"
+
+    def run(self, plan, feed):
+        members = plan.recurrence.members
+        values, new_states = feed.inputs, []
+        for position, member in enumerate(members):
+            is_last = position == len(members) - 1
+            own_plan = dataclasses.replace(
+                plan, recurrence=member, return_sequences=plan.return_sequences or not is_last
+            )
+            state = feed.states[position]
+            values = ops.cast(values, member.compute_dtype)
+            own_feed = Feed(values, listed(state), feed.mask, feed.weights[position], feed.noise[position])
+            values, new_state = choose(own_plan).run(own_plan, own_feed)
+            new_states.append(new_state if isinstance(state, (list, tuple)) else new_state[0])
+        return values, new_states

@@ -1,0 +1,82 @@
+"""PyTorch: its own fused layers where they serve, else a Python loop."""
+
+import torch
+
+from keras_rnn_ext.core.strategy import Engine, Strategy, enrol
+from keras_rnn_ext.engine.loops import CellByCell, Loop, ProjectedLoop, python_scan
+
+
+class FusedLayer(Strategy):
+    """`torch._VF.lstm`, `gru`, `rnn_tanh` or `rnn_relu`: the kernels behind `torch.nn`."""
+
+    name = "fused layer"
+    summary = "the kernel behind torch.nn's layer of that kind"
+
+    @property
+    def is_cudnn(self):
+        return torch.cuda.is_available()
+
+    def obstacle(self, plan):
+        recurrence = plan.recurrence
+        if getattr(recurrence, "library_name", None) is None:
+            return "torch has no layer for this cell with these activations"
+        if plan.masked:
+            return "torch's layers know no mask"
+        if plan.noisy and recurrence.recurrent_dropout:
+            return "torch's layers have no recurrent dropout"
+        if plan.noisy and recurrence.dropout_mask_count is not None:
+            return "torch's layers have no dropout per gate"
+        if plan.steps == 0:
+            return "there are no steps"
+        if plan.use_cudnn is False and torch.cuda.is_available():
+            return "`use_cudnn=False`"
+        return None
+
+    def run(self, plan, feed):
+        recurrence, weights = plan.recurrence, feed.weights
+        inputs = feed.inputs * feed.noise["inputs"] if "inputs" in feed.noise else feed.inputs
+        order = _COLUMN_ORDER[recurrence.library_name]
+        kernels = [_columns(weights[name], order).T.contiguous() for name in ("kernel", "recurrent_kernel")]
+        biases = []
+        if recurrence.use_bias:
+            bias = weights["bias"]
+            biases = [_columns(part, order) for part in (bias, weights.get("recurrent_bias", torch.zeros_like(bias)))]
+        states = [state.unsqueeze(0).contiguous() for state in feed.states]
+        result = getattr(torch._VF, recurrence.library_name)(
+            inputs,
+            states if len(states) > 1 else states[0],
+            [*kernels, *biases],
+            bool(biases),  # has_biases
+            1,  # num_layers
+            0.0,  # dropout between layers
+            torch.is_grad_enabled(),  # train
+            False,  # bidirectional
+            False,  # batch_first
+        )
+        outputs, *new_states = result
+        return (outputs if plan.return_sequences else outputs[-1]), [state.squeeze(0) for state in new_states]
+
+
+# Where torch's gates stand among ours: i, f, c, o as ours; r, z, n where we have z, r, h.
+_COLUMN_ORDER = {"lstm": (0, 1, 2, 3), "gru": (1, 0, 2), "rnn_tanh": (0,), "rnn_relu": (0,)}
+
+
+def _columns(weight, order):
+    if order == tuple(range(len(order))):
+        return weight
+    parts = weight.chunk(len(order), dim=-1)
+    return torch.cat([parts[place] for place in order], dim=-1)
+
+
+def scan(body, carry, values, blank, turns):
+    """See `loops`. A loop in Python has no turns."""
+    return python_scan(body, carry, values, blank)
+
+
+enrol(
+    "torch",
+    Engine(
+        strategies=(CellByCell(), FusedLayer(), ProjectedLoop(scan), Loop(scan)),
+        runs_eagerly=lambda sequences: True,
+    ),
+)

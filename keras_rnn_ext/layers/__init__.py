@@ -1,0 +1,1 @@
+"""Layers around and beside the recurrent ones."""
