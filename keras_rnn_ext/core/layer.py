@@ -287,6 +287,13 @@ class MyRNN(keras.layers.RNN):
     # The call
 
     def call(self, sequences, initial_state=None, mask=None, training=False, constants=None):
+        recurrence, plan, feed, pack = self.prepare(sequences, initial_state, mask, training, constants)
+        outputs, states = strategy.run(plan, feed)
+        recurrence.release_noise()
+        return self._finish(outputs, states, feed.mask, pack)
+
+    def prepare(self, sequences, initial_state=None, mask=None, training=False, constants=None):
+        """What `call` hands to the engine: the recurrence, the plan, the tensors, and how to pack the outputs."""
         if mask is None:
             # Keras attaches no mask to a call with more than one tensor argument.
             mask = attached_mask(sequences)
@@ -316,9 +323,7 @@ class MyRNN(keras.layers.RNN):
         noise = recurrence.draw_noise(_a_step(sequences), states, training)
         plan = self._plan(recurrence, mask is not None, training, batch, steps, backend.runs_eagerly(sequences))
         feed = strategy.Feed(sequences, states, mask, recurrence.gather_weights(), noise)
-        outputs, states = strategy.run(plan, feed)
-        recurrence.release_noise()
-        return self._finish(outputs, states, mask, pack)
+        return recurrence, plan, feed, pack
 
     def _plan(self, recurrence, masked, training, batch, steps, eager):
         return strategy.Plan(

@@ -69,6 +69,8 @@ class Engine:
 
     strategies: tuple[Strategy, ...]
     runs_eagerly: Callable[[Any], bool]
+    # `gradients(loss, tensors)`: of a function of a list of tensors, for the contract suite and for diagnostics.
+    gradients: Callable
     compile: Callable | None = None
     compiled_note: str = ""
     unpack_ragged: Callable = never_ragged

@@ -64,6 +64,13 @@ def compiled(program):
     return tf.function(program, reduce_retracing=True)
 
 
+def gradients(loss, tensors):
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        value = loss(tensors)
+    return tape.gradient(value, tensors, unconnected_gradients="zero")
+
+
 def unpack_ragged(sequences):
     """A ragged tensor as a dense one and its mask, and how to make the outputs ragged again."""
     if not isinstance(sequences, tf.RaggedTensor):
@@ -81,6 +88,7 @@ enrol(
     Engine(
         strategies=(CellByCell(), ProjectedLoop(scan), Loop(scan)),
         runs_eagerly=lambda sequences: tf.executing_eagerly(),
+        gradients=gradients,
         compile=compiled,
         compiled_note="compiled once as a tf.function, then one call of a graph",
         unpack_ragged=unpack_ragged,

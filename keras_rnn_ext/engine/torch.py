@@ -68,6 +68,14 @@ def _columns(weight, order):
     return torch.cat([parts[place] for place in order], dim=-1)
 
 
+def gradients(loss, tensors):
+    leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
+    found = torch.autograd.grad(loss(leaves), leaves, allow_unused=True)
+    return [
+        torch.zeros_like(leaf) if gradient is None else gradient for leaf, gradient in zip(leaves, found, strict=True)
+    ]
+
+
 def scan(body, carry, values, blank, turns):
     """See `loops`. A loop in Python has no turns."""
     return python_scan(body, carry, values, blank)
@@ -78,5 +86,6 @@ enrol(
     Engine(
         strategies=(CellByCell(), FusedLayer(), ProjectedLoop(scan), Loop(scan)),
         runs_eagerly=lambda sequences: True,
+        gradients=gradients,
     ),
 )

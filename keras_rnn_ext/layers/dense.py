@@ -50,9 +50,9 @@ class MyDense(LowRankAdapted, Configured, keras.layers.Layer):
         ValueError: if `units` is no positive integer, if the inputs have fewer than two axes or another number of
             features than the layer was built for, or if quantization is asked for.
 
-    Differences from Keras 3.15.1, none of them in an output:
+    Differences from Keras 3.15.1, all of them about LoRA:
 
-    - `lora_alpha` keeps its value: when Keras builds a layer with `lora_rank`, it sets `lora_alpha` back to `lora_rank`.
+    - `lora_alpha` keeps its value: when Keras builds a layer with `lora_rank`, it sets `lora_alpha` to `lora_rank`.
     - Loading weights into a layer with LoRA sets `B` to zero and leaves `A`. Keras sets both to zero, and no training
       moves them from there: the gradient of each is a product with the other.
     - Saving with LoRA keeps the precision of the variables. Keras rounds `kernel` to the compute dtype, with

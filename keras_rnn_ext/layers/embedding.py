@@ -32,14 +32,14 @@ class MyEmbedding(LowRankAdapted, Configured, keras.layers.Layer):
         embeddings_regularizer: regularizer of `embeddings`, and of `A` and `B`. Defaults to `None`.
         embeddings_constraint: constraint on `embeddings`; excludes LoRA. Defaults to `None`.
         mask_zero: whether the id 0 is padding and is masked in the layers that follow. Defaults to `False`.
-        weights: initial value of `embeddings`: a matrix of shape `(input_dim, output_dim)` or a list with one. It builds
-            the layer. Defaults to `None`.
+        weights: initial value of `embeddings`: a matrix of shape `(input_dim, output_dim)` or a list with one. It
+            builds the layer. Defaults to `None`.
         lora_rank: the rank \(r\) of LoRA, a positive integer. Defaults to `None`: no LoRA. `enable_lora` adds it to a
             layer that is built.
         lora_alpha: the number \(\alpha\). Defaults to `lora_rank`.
         quantization_config: must be `None`: for quantization use `keras.layers.Embedding`.
-        **kwargs: `name`, `dtype`, `trainable` and the other arguments of every Keras layer; `input_length`, as in Keras,
-            is ignored with a warning.
+        **kwargs: `name`, `dtype`, `trainable` and the other arguments of every Keras layer; `input_length`, as in
+            Keras, is ignored with a warning.
 
     Call arguments:
         inputs: ids of any shape, as a rule `(batch, steps)`. Floats are cast to int32 first. A sparse tensor
@@ -49,22 +49,25 @@ class MyEmbedding(LowRankAdapted, Configured, keras.layers.Layer):
         Tensor of shape `(*inputs.shape, output_dim)` in the compute dtype. With `mask_zero` its mask is `inputs != 0`.
 
     Raises:
-        ValueError: if `input_dim` or `output_dim` is no positive integer, if `weights` has another shape, if quantization
-            is asked for, or if an id is outside of `[0, input_dim)` in an eager call.
+        ValueError: if `input_dim` or `output_dim` is no positive integer, if `weights` has another shape, if
+            quantization is asked for, or if an id is outside of `[0, input_dim)` in an eager call.
         TypeError: if the ids are strings.
 
     An id outside of `[0, input_dim)` raises a ValueError wherever the ids have values when the layer is called: in
     every eager call, and on PyTorch in `fit`, `evaluate` and `predict` too. Inside a compiled function no layer can see
-    them, and the backend decides, as it does for `keras.layers.Embedding`:
+    them, and the backend decides, as it does for `keras.layers.Embedding`: ids from `-input_dim` to -1 are rows counted
+    from the end, everywhere, and any other gives
 
-    | ids | TensorFlow, graph | TensorFlow, XLA | JAX, `jit` | PyTorch, `torch.compile` |
-    | --- | --- | --- | --- | --- |
-    | from `-input_dim` to -1 | rows from the end | rows from the end | rows from the end | rows from the end |
-    | any other | InvalidArgumentError; on a GPU zeros, by its documentation | the nearest row, never trained | NaN | IndexError or RuntimeError |
+    | compiled by | result |
+    | --- | --- |
+    | TensorFlow, graph | InvalidArgumentError on a CPU; zeros on a GPU, says the documentation of `tf.gather` |
+    | TensorFlow, XLA (`jit_compile=True`) | the nearest row, which gets no gradient from it |
+    | JAX, `jit` | NaN |
+    | PyTorch, `torch.compile` | IndexError or RuntimeError |
 
-    Differences from Keras 3.15.1: the check of ids (eager Keras takes negative ids as rows from the end on every backend,
-    and returns NaN for too large ones on JAX), and those under `MyDense`. With LoRA, only the rows that the ids ask for
-    are computed, not the whole adapted matrix.
+    Differences from Keras 3.15.1: the check of ids (eager Keras takes negative ids as rows from the end on every
+    backend, and gives NaN for too large ones on JAX), and those under `MyDense`. With LoRA, only the rows that the ids
+    ask for are computed, not the whole adapted matrix.
 
     Example:
         >>> import numpy as np
@@ -109,9 +112,9 @@ class MyEmbedding(LowRankAdapted, Configured, keras.layers.Layer):
             self._start_from(weights)
 
     def _start_from(self, weights):
-        matrix = weights[0] if isinstance(weights, list) and len(weights) == 1 else weights
+        matrix = ops.convert_to_tensor(weights[0] if isinstance(weights, list) and len(weights) == 1 else weights)
         expected = (self.input_dim, self.output_dim)
-        received = tuple(ops.shape(matrix))
+        received = tuple(matrix.shape)
         if received != expected:
             raise ValueError(
                 f"Argument `weights` must be a matrix of the shape (input_dim, output_dim) = {expected}, or a list "
@@ -143,8 +146,8 @@ class MyEmbedding(LowRankAdapted, Configured, keras.layers.Layer):
         dtype = keras.backend.standardize_dtype(inputs.dtype)
         if dtype == "string":
             raise TypeError(
-                f"The inputs of {type(self).__name__} must be ids, integers in [0, {self.input_dim}). Received: strings. "
-                "keras.layers.StringLookup makes ids of them."
+                f"The inputs of {type(self).__name__} must be ids, integers in [0, {self.input_dim}). Received: "
+                "strings, of which keras.layers.StringLookup makes ids."
             )
         if values_are_known(inputs):
             self._check_ids(ops.convert_to_numpy(inputs))
@@ -152,10 +155,12 @@ class MyEmbedding(LowRankAdapted, Configured, keras.layers.Layer):
             inputs = ops.cast(inputs, "int32")
         outputs = ops.take(self._embeddings, inputs, axis=0)
         if self.lora_enabled:
-            # The rows that are asked for, not the whole matrix.
+            # The rows that are asked for, not the whole matrix; the factors are float32 whatever the policy.
+            wide = "float64" if self._embeddings.dtype == "float64" else "float32"
             factor_a, factor_b = self._factors
-            delta = ops.matmul(ops.take(factor_a, inputs, axis=0), factor_b)
-            outputs = ops.add(outputs, (self.lora_alpha / self.lora_rank) * delta)
+            rows = ops.cast(ops.take(factor_a, inputs, axis=0), wide)
+            delta = ops.matmul(rows, ops.cast(factor_b, wide))
+            outputs = ops.cast(outputs, wide) + (self.lora_alpha / self.lora_rank) * delta
         return ops.cast(outputs, self.compute_dtype)
 
     def _check_ids(self, ids):

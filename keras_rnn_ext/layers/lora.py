@@ -154,7 +154,7 @@ class LowRankAdapted:
         for index, variable in enumerate(variables):
             variable.assign(store[str(index)])
         _, factor_b = self._factors
-        factor_b.assign(ops.zeros_like(factor_b))
+        factor_b.assign(ops.zeros(factor_b.shape, dtype=factor_b.dtype))
 
     def _plain_variables(self):
         variables = [getattr(self, name) for name in self.saved]

@@ -1,0 +1,243 @@
+"""Properties that every cell has in `MyRNN`, each a function that raises an AssertionError where one is broken.
+
+Each takes `make_cell`, a function without arguments that gives a new cell, and `case`, the sizes to try.
+"""
+
+import dataclasses
+import pathlib
+import tempfile
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_rnn_ext.core import strategy
+from keras_rnn_ext.core.layer import MyRNN
+from keras_rnn_ext.core.state import listed
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Sizes of a test, and the seed of its numbers."""
+
+    batch: int = 3
+    steps: int = 5
+    features: int = 2
+    seed: int = 0
+
+    def sequences(self):
+        shape = (self.batch, self.steps, self.features)
+        return np.random.default_rng(self.seed).normal(size=shape).astype(_dtype())
+
+    def lengths(self):
+        """The length of each row, from 0 (nothing is valid) to all steps."""
+        return np.random.default_rng(self.seed + 1).integers(0, self.steps + 1, self.batch)
+
+    def mask(self):
+        return np.random.default_rng(self.seed + 2).random((self.batch, self.steps)) < 0.6
+
+
+def _dtype():
+    return keras.config.dtype_policy().compute_dtype
+
+
+def tolerance():
+    """Largest difference that rounding explains, relative to the largest number: by Keras's dtype policy."""
+    return {"float64": 1e-12, "float32": 1e-6}[_dtype()]
+
+
+def assert_same(actual, expected, what, rtol=None):
+    """Equal structure and, relative to the largest number of each tensor, equal values."""
+    actual, expected = keras.tree.flatten(actual), keras.tree.flatten(expected)
+    assert len(actual) == len(expected), f"{what}: {len(actual)} tensors, expected {len(expected)}"
+    for left, right in zip(actual, expected, strict=True):
+        left, right = ops.convert_to_numpy(left), ops.convert_to_numpy(right)
+        assert left.shape == right.shape, f"{what}: shape {left.shape}, expected {right.shape}"
+        if right.size:
+            scale = max(float(np.abs(right).max()), 1e-30)
+            error = float(np.abs(left - right).max()) / scale
+            # A NaN fails too.
+            assert error <= (rtol or tolerance()), f"{what}: relative error {error:.2e}"
+
+
+def _layer(make_cell, case, **options):
+    layer = MyRNN(make_cell(), return_sequences=True, return_state=True, **options)
+    layer.build((case.batch, case.steps, case.features))
+    return layer
+
+
+def _with_weights_of(layer, other):
+    layer.set_weights(other.get_weights())
+    return layer
+
+
+def _some_states(layer, case):
+    """States that are not zero: those after some other steps."""
+    other = dataclasses.replace(case, seed=case.seed + 7, steps=2)
+    return list(layer(other.sequences())[1:])
+
+
+def layer_is_cell_step_by_step(make_cell, case):
+    layer = _layer(make_cell, case)
+    inputs, states = case.sequences(), _some_states(layer, case)
+    outputs, *last_states = layer(inputs, initial_state=states)
+    expected = []
+    for step in range(case.steps):
+        output, states = layer.cell(ops.convert_to_tensor(inputs[:, step]), states)
+        states = listed(states)
+        expected.append(ops.convert_to_numpy(output))
+    assert_same(outputs, np.stack(expected, axis=1), "outputs")
+    assert_same(last_states, states, "states")
+
+
+def layer_is_block_by_block(make_cell, case):
+    layer = _layer(make_cell, case)
+    inputs, cut = case.sequences(), case.steps // 2
+    outputs, *states = layer(inputs)
+    first, *middle_states = layer(inputs[:, :cut])
+    second, *last_states = layer(inputs[:, cut:], initial_state=middle_states)
+    both = np.concatenate([ops.convert_to_numpy(first), ops.convert_to_numpy(second)], axis=1)
+    assert_same(both, outputs, "outputs")
+    assert_same(last_states, states, "states")
+
+
+def _loss_and_gradients(strategy_row, plan, feed):
+    """Values and gradients of a strategy: of inputs, states, weights and noise."""
+    backend = strategy.engine()
+    parts = (feed.inputs, feed.states, feed.weights)
+
+    def loss(tensors):
+        inputs, states, weights = keras.tree.pack_sequence_as(parts, list(tensors))
+        outputs, last_states = strategy_row.run(plan, feed._replace(inputs=inputs, states=states, weights=weights))
+        total = ops.sum(ops.square(outputs))
+        for position, state in enumerate(keras.tree.flatten(last_states)):
+            total = total + (position + 2) * ops.sum(state)
+        return total
+
+    return strategy_row.run(plan, feed), backend.gradients(loss, keras.tree.flatten(parts))
+
+
+def strategies_agree(make_cell, case):
+    for masked, return_sequences in ((False, True), (False, False), (True, True)):
+        layer = _layer(make_cell, case)
+        layer.return_sequences = return_sequences
+        inputs = ops.convert_to_tensor(case.sequences())
+        mask = ops.convert_to_tensor(case.mask()) if masked else None
+        _, plan, feed, _ = layer.prepare(inputs, initial_state=_some_states(layer, case), mask=mask)
+        *rows, loop = [row for row in strategy.engine().strategies if row.obstacle(plan) is None]
+        expected, expected_gradients = _loss_and_gradients(loop, plan, feed)
+        for row in rows:
+            values, gradients = _loss_and_gradients(row, plan, feed)
+            what = f"{row.name}, masked={masked}, return_sequences={return_sequences}"
+            assert_same(values, expected, what)
+            # Sums over all steps, taken in another order.
+            assert_same(gradients, expected_gradients, f"gradients of {what}", 10 * tolerance())
+
+
+def unrolled_is_loop(make_cell, case):
+    layer = _layer(make_cell, case)
+    inputs, mask = case.sequences(), case.mask()
+    for options in ({}, {"mask": mask}):
+        expected = layer(inputs, **options)
+        for unroll in (True, 2, 3):
+            other = _with_weights_of(_layer(make_cell, case, unroll=unroll), layer)
+            assert_same(other(inputs, **options), expected, f"unroll={unroll}")
+
+
+def masked_is_truncated(make_cell, case):
+    layer = _layer(make_cell, case)
+    inputs, lengths = case.sequences(), case.lengths()
+    steps = np.arange(case.steps)
+    right = layer(inputs, mask=steps[None] < lengths[:, None])
+    left = layer(inputs, mask=steps[None] >= case.steps - lengths[:, None])
+    for row, length in enumerate(lengths):
+        one = inputs[row : row + 1]
+        for (outputs, *states), part, place in (
+            (right, one[:, :length], slice(0, length)),
+            (left, one[:, case.steps - length :], slice(case.steps - length, None)),
+        ):
+            expected, *expected_states = layer(part)
+            outputs = ops.convert_to_numpy(outputs)[row : row + 1]
+            assert_same(outputs[:, place], expected, f"outputs of a row of length {length}")
+            states = [ops.convert_to_numpy(state)[row : row + 1] for state in keras.tree.flatten(states)]
+            assert_same(states, expected_states, f"states of a row of length {length}")
+            # The output repeats the last valid one, zeros before the first.
+            last = ops.convert_to_numpy(expected)[:, -1:] if length else np.zeros_like(outputs[:, :1])
+            rest = np.broadcast_to(last, outputs[:, length:].shape)
+            if place.start == 0:
+                assert_same(outputs[:, length:], rest, "outputs after the last valid step")
+            else:
+                before = outputs[:, : case.steps - length]
+                assert_same(before, np.zeros_like(before), "outputs before the first valid step")
+
+
+def padding_cannot_leak(make_cell, case):
+    layer = _layer(make_cell, case)
+    clean, mask = case.sequences(), case.mask()
+    dirty = np.where(mask[..., None], clean, np.nan).astype(clean.dtype)
+    variables = layer.trainable_variables
+    weights = [ops.convert_to_tensor(ops.convert_to_numpy(variable)) for variable in variables]
+    results = []
+    for inputs in (clean, dirty):
+
+        def loss(tensors):
+            pairs = list(zip(variables, tensors[1:], strict=True))
+            with keras.StatelessScope(state_mapping=pairs):
+                outputs, *states = layer(tensors[0], mask=mask)
+            return ops.sum(ops.square(outputs)) + sum(ops.sum(state) for state in keras.tree.flatten(states))
+
+        gradients = strategy.engine().gradients(loss, [ops.convert_to_tensor(inputs), *weights])
+        results.append((layer(inputs, mask=mask), gradients))
+    assert_same(results[1][0], results[0][0], "values with NaN in masked steps")
+    assert_same(results[1][1], results[0][1], "gradients with NaN in masked steps")
+
+
+def saved_is_loaded(make_cell, case):
+    inputs = keras.Input((None, case.features))
+    model = keras.Model(inputs, MyRNN(make_cell(), return_sequences=True, return_state=True)(inputs))
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "model.keras"
+        model.save(path)
+        loaded = keras.models.load_model(path)
+    assert_same(loaded(case.sequences()), model(case.sequences()), "the loaded model's values", rtol=1e-30)
+
+
+def no_steps_give_initial_state(make_cell, case):
+    layer = _layer(make_cell, case)
+    states = _some_states(layer, case)
+    outputs, *last_states = layer(case.sequences()[:, :0], initial_state=states)
+    assert tuple(outputs.shape)[:2] == (case.batch, 0), f"outputs of no steps: shape {tuple(outputs.shape)}"
+    assert_same(last_states, states, "states after no steps")
+
+
+PROPERTIES = {
+    function.__name__: function
+    for function in (
+        layer_is_cell_step_by_step,
+        layer_is_block_by_block,
+        strategies_agree,
+        unrolled_is_loop,
+        masked_is_truncated,
+        padding_cannot_leak,
+        saved_is_loaded,
+        no_steps_give_initial_state,
+    )
+}
+
+
+def verify_contract(make_cell, case=None):
+    """Holds a cell against all properties.
+
+    Args:
+        make_cell: function without arguments that gives a new cell. For `saved_is_loaded` its class must be
+            registered with Keras.
+        case: a `Case`. Default: 3 rows of 5 steps of 2 features.
+
+    Raises:
+        AssertionError: naming the property and the difference.
+    """
+    for name, check in PROPERTIES.items():
+        try:
+            check(make_cell, case or Case())
+        except AssertionError as error:
+            raise AssertionError(f"{name}: {error}") from error

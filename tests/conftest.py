@@ -1,0 +1,22 @@
+"""Profiles of hypothesis, and the marks that Keras's own tests carry."""
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("ci", max_examples=10, deadline=None, derandomize=True)
+settings.register_profile("deep", max_examples=200, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+if os.environ.get("KERAS_BACKEND") == "jax":
+    import jax
+
+    # The tests compile thousands of small programs and run each once.
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "requires_trainable_backend: a test of Keras's that trains, as all our backends do"
+    )
