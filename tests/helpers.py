@@ -19,7 +19,8 @@ WIDEST = "float64" if BACKEND == "tensorflow" else "float32"
 
 def to_numpy(structure):
     """Tensors, variables and arrays, also nested, as NumPy arrays."""
-    return keras.tree.map_structure(lambda leaf: np.asarray(ops.convert_to_numpy(leaf)), structure)
+    # Copies: on PyTorch an array may share the memory of the tensor.
+    return keras.tree.map_structure(lambda leaf: np.array(ops.convert_to_numpy(leaf)), structure)
 
 
 def assert_close(actual, expected, rtol, name="value", scale=1e-30):

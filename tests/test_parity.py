@@ -35,6 +35,8 @@ def problems(draw, name):
     starts = draw(st.booleans())
     if BACKEND == "jax" and starts and mask != "none":
         starts = False  # G5: Keras on JAX gives the initial state at masked steps before the first valid one.
+    if BACKEND == "torch" and options["go_backwards"] and options["unroll"]:
+        mask = "none"  # Keras on PyTorch fails: it flips the unbound mask, a tuple.
     if options["return_sequences"]:
         # G12 else; and G6: Keras on JAX forgets it where it unrolls.
         options["zero_output_for_mask"] = draw(st.booleans()) and not (BACKEND == "jax" and options["unroll"])

@@ -45,8 +45,8 @@ class MyGRUCell(GatedCell):
         reset_after: whether the reset gate acts behind the product (the form of cuDNN) or before it (the form
             of the paper). Default True.
         seed: int, seed of the dropout masks. Default None.
-        implementation: 1: one dropout mask per gate; 2: one for all gates. `recurrent_dropout` makes it 1.
-            Default 2.
+        implementation: 1: one dropout mask per gate; any other number: one for all gates.
+            `recurrent_dropout` makes it 1. Default 2.
 
     Call arguments:
         inputs: `(batch, features)`.

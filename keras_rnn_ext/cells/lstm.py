@@ -43,8 +43,8 @@ class MyLSTMCell(GatedCell):
         recurrent_dropout: rate in [0, 1] for the state on its way into the product, in training: one mask
             per gate for a whole sequence. Default 0.
         seed: int, seed of the dropout masks. Default None.
-        implementation: 1: one dropout mask per gate; 2: one for all gates. `recurrent_dropout` makes it 1.
-            Default 2.
+        implementation: 1: one dropout mask per gate; any other number: one for all gates.
+            `recurrent_dropout` makes it 1. Default 2.
 
     Call arguments:
         inputs: `(batch, features)`.

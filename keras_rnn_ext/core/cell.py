@@ -156,11 +156,6 @@ class GatedCell(RecurrentCell):
         self.output_size = self.units
         # One mask per gate, as in Keras, where asked for or where there is recurrent dropout.
         if "implementation" in arguments:
-            if self.implementation not in (1, 2):
-                raise ValueError(
-                    "Argument `implementation` must be 1 (one dropout mask per gate) or 2 (one mask for all gates). "
-                    f"Received: implementation={self.implementation!r}"
-                )
             if self.recurrent_dropout:
                 self.implementation = 1
             self.dropout_mask_count = self.gates if self.implementation == 1 else None

@@ -1,10 +1,11 @@
 """The layer: Keras's contract around a recurrence. How it runs over time is the engine's business."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_rnn_ext.core import masks, strategy
-from keras_rnn_ext.core.arguments import serialize
+from keras_rnn_ext.core.arguments import parameters, serialize
 from keras_rnn_ext.core.compat import attached_mask
 from keras_rnn_ext.core.recurrence import as_recurrence, cell_output_size
 from keras_rnn_ext.core.registration import register
@@ -228,7 +229,9 @@ class MyRNN(keras.layers.RNN):
 
     def get_state(self):
         """The carried states of a stateful layer as NumPy arrays, nested as `get_initial_state`."""
-        return keras.tree.map_structure(ops.convert_to_numpy, self._carried_states("read").nested)
+        # Copies: on PyTorch an array would share the memory of the variable.
+        read = self._carried_states("read").nested
+        return keras.tree.map_structure(lambda variable: np.array(ops.convert_to_numpy(variable)), read)
 
     def set_state(self, states, rows=None):
         """Sets the carried states of a stateful layer, wholly or for some rows of the batch.
@@ -403,8 +406,6 @@ class RecurrentLayer(MyRNN):
     `tail` names the arguments that stand behind `unroll`, where Keras has them there.
     """
 
-    use_cudnn = "auto"
-
     def __init_subclass__(cls, cell=None, tail=(), **kwargs):
         super().__init_subclass__(**kwargs)
         if cell is not None:
@@ -413,14 +414,16 @@ class RecurrentLayer(MyRNN):
             cls.__doc__ = describe_layer(cls, cell, MyRNN)
             forward_arguments(cls, cell)
 
-    def _make(self, cell, use_cudnn="auto", **options):
-        if use_cudnn not in ("auto", True, False):
-            raise ValueError(
-                "Invalid value received for argument `use_cudnn`. Expected one of 'auto', True, False. "
-                f"Received: use_cudnn={use_cudnn!r}"
-            )
+    def _make(self, cell, **options):
+        if "use_cudnn" in parameters(type(self)):
+            # Only where it is an argument: Keras asks for the attribute.
+            self.use_cudnn = use_cudnn = options.pop("use_cudnn", "auto")
+            if use_cudnn not in ("auto", True, False):
+                raise ValueError(
+                    "Invalid value received for argument `use_cudnn`. Expected one of 'auto', True, False. "
+                    f"Received: use_cudnn={use_cudnn!r}"
+                )
         MyRNN.__init__(self, cell, **options)
-        self.use_cudnn = use_cudnn
         self.input_spec = keras.InputSpec(ndim=3)
 
     def build(self, sequences_shape, initial_state_shape=None):
@@ -434,7 +437,7 @@ class RecurrentLayer(MyRNN):
         for name in cell_config.keys() - config.keys():
             config[name] = cell_config[name]
         config["activity_regularizer"] = serialize("activity_regularizer", self.activity_regularizer)
-        if self.use_cudnn != "auto":
+        if getattr(self, "use_cudnn", "auto") != "auto":
             config["use_cudnn"] = self.use_cudnn
         return config
 

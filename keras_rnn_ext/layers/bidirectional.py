@@ -115,10 +115,11 @@ class MyBidirectional(keras.layers.Bidirectional):
 
     def reset_state(self, states=None, rows=None):
         """Resets the carried states of both layers. See `MyRNN.reset_state`."""
-        if states is not None:
-            return self.set_state(states, rows)
         if not self.stateful:
             raise AttributeError(f"Layer {self.name!r} carries no state to reset: it was made with `stateful=False`.")
+        if states is not None:
+            self.set_state(states, rows)
+            return
         for layer in (self.forward_layer, self.backward_layer):
             if rows is None:
                 layer.reset_state()
