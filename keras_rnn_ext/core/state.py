@@ -29,7 +29,11 @@ def check_initial_state(states, reference, batch, argument="initial_state"):
     """
     expected = _describe(reference)
     for value in keras.tree.flatten(states):
-        if value is None or isinstance(value, (str, bytes)) or not hasattr(value, "__array__") and np.ndim(value) == 0:
+        if (
+            value is None
+            or isinstance(value, (str, bytes))
+            or (not hasattr(value, "__array__") and np.ndim(value) == 0)
+        ):
             raise TypeError(
                 f"Argument `{argument}` must be a tensor or a list of tensors with the shapes {expected}. "
                 f"Received: {value!r} (of type {type(value).__name__})"

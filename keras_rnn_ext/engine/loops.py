@@ -54,9 +54,7 @@ def iterate(scan, plan, feed, values, step):
         new_states = keras.tree.map_structure(lambda new, old: ops.cast(new, old.dtype), new_states, states)
         if "valid" in entry:
             output = select(entry["valid"], output, last["output"])
-            new_states = keras.tree.map_structure(
-                lambda new, old: select(entry["valid"], new, old), new_states, states
-            )
+            new_states = keras.tree.map_structure(lambda new, old: select(entry["valid"], new, old), new_states, states)
         return (new_states, {"output": output} if keep_last else {}), (output if collect else ())
 
     entries = {"value": values} if feed.mask is None else {"value": values, "valid": feed.mask}

@@ -13,9 +13,7 @@ def scan(body, carry, values, blank, turns):
         return python_scan(body, carry, values, blank)
     flat = keras.tree.flatten(values)
     steps = flat[0].shape[0] if flat[0].shape[0] is not None else tf.shape(flat[0])[0]
-    arrays = [
-        tf.TensorArray(value.dtype, size=steps, element_shape=value.shape[1:]).unstack(value) for value in flat
-    ]
+    arrays = [tf.TensorArray(value.dtype, size=steps, element_shape=value.shape[1:]).unstack(value) for value in flat]
     outputs = ()
     if blank is not None:
         outputs = (tf.TensorArray(blank.dtype, size=steps, element_shape=blank.shape),)
