@@ -47,7 +47,7 @@ class RecurrentCell(Configured, DropoutRNNCell, keras.layers.Layer):
         weight = self.add_weight(
             name=name,
             shape=shape,
-            initializer=initializer or getattr(self, f"{stem}_initializer"),
+            initializer=_drawn_in_float32(initializer or getattr(self, f"{stem}_initializer")),
             regularizer=getattr(self, f"{stem}_regularizer"),
             constraint=getattr(self, f"{stem}_constraint"),
         )
@@ -140,6 +140,17 @@ class RecurrentCell(Configured, DropoutRNNCell, keras.layers.Layer):
     def get_initial_state(self, batch_size=None):
         """A list of zeros, one tensor `(batch_size, size)` for each state."""
         return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in self.state_sizes]
+
+
+def _drawn_in_float32(initializer):
+    """`initializer`, with 16-bit weights drawn in float32 and rounded: the QR of `"orthogonal"` knows no bfloat16."""
+
+    def initialize(shape, dtype=None, **kwargs):
+        if dtype not in ("float16", "bfloat16"):
+            return initializer(shape, dtype=dtype, **kwargs)
+        return ops.cast(initializer(shape, dtype="float32", **kwargs), dtype)
+
+    return initialize
 
 
 class GatedCell(RecurrentCell):

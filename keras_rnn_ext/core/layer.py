@@ -433,9 +433,7 @@ class RecurrentLayer(MyRNN):
     def get_config(self):
         config = super().get_config()
         del config["cell"]
-        cell_config = self.cell.get_config()
-        for name in cell_config.keys() - config.keys():
-            config[name] = cell_config[name]
+        config = {**self.cell.get_config(), **config}
         config["activity_regularizer"] = serialize("activity_regularizer", self.activity_regularizer)
         if getattr(self, "use_cudnn", "auto") != "auto":
             config["use_cudnn"] = self.use_cudnn

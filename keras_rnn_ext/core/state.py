@@ -29,11 +29,8 @@ def check_initial_state(states, reference, batch, argument="initial_state"):
     """
     expected = _describe(reference)
     for value in keras.tree.flatten(states):
-        if (
-            value is None
-            or isinstance(value, (str, bytes))
-            or (not hasattr(value, "__array__") and np.ndim(value) == 0)
-        ):
+        is_array = hasattr(value, "__array__") or np.ndim(value) > 0
+        if value is None or isinstance(value, (str, bytes)) or not is_array:
             raise TypeError(
                 f"Argument `{argument}` must be a tensor or a list of tensors with the shapes {expected}. "
                 f"Received: {value!r} (of type {type(value).__name__})"
@@ -95,7 +92,8 @@ class StateVariables:
 
         def variable(position, shape):
             return keras.Variable(
-                lambda shape, dtype: ops.cast(keras.tree.flatten(initial())[position], dtype),
+                # A copy: on PyTorch a broadcast value has no memory of its own to be written to.
+                lambda shape, dtype: ops.copy(ops.cast(keras.tree.flatten(initial())[position], dtype)),
                 shape=shape,
                 dtype=dtype,
                 trainable=False,

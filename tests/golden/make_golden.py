@@ -1,0 +1,65 @@
+"""Writes a golden file: a model saved by one version, with the numbers that it gives. They are loaded for ever.
+
+A new version adds a folder and leaves the old ones: python tests/golden/make_golden.py VERSION
+"""
+
+import pathlib
+import sys
+
+import keras
+import numpy as np
+
+from keras_rnn_ext import (
+    MyBidirectional,
+    MyDense,
+    MyEmbedding,
+    MyGRU,
+    MyGRUCell,
+    MyLSTM,
+    MyLSTMCell,
+    MyRNN,
+    MySimpleRNN,
+    MySimpleRNNCell,
+    MyStackedRNNCells,
+)
+
+
+def models():
+    """A model of each kind, by name; together they hold every public class."""
+    words = keras.Input((None,), dtype="int32")
+    embedded = MyEmbedding(7, 3, mask_zero=True)(words)
+    sequence = MyBidirectional(MyLSTM(2, return_sequences=True, dropout=0.1, seed=1))(embedded)
+    yield "text", keras.Model(words, MyDense(2, activation="softmax")(MyGRU(3, reset_after=False)(sequence)))
+
+    inputs = keras.Input((None, 2))
+    stack = MyStackedRNNCells([MyLSTMCell(2), MyGRUCell(3), MySimpleRNNCell(2)])
+    yield "stack", keras.Model(inputs, MyRNN(stack, return_sequences=True, return_state=True, unroll=2)(inputs))
+
+    inputs = keras.Input(batch_shape=(2, 4, 2))
+    options = {"stateful": True, "save_states": True, "learned_initial_state": True, "zero_output_for_mask": True}
+    outputs = MySimpleRNN(3, return_sequences=True, go_backwards=True, activity_regularizer="l2", **options)(inputs)
+    yield "stateful", keras.Model(inputs, MyLSTM(2, implementation=1, dropout=0.5, time_major=False)(outputs))
+
+
+def numbers(name):
+    """The input that the golden answer belongs to."""
+    generator = np.random.default_rng(1)
+    return generator.integers(0, 7, (2, 5)) if name == "text" else generator.normal(size=(2, 4, 2)).astype("float32")
+
+
+def main(version):
+    folder = pathlib.Path(__file__).parent / version
+    folder.mkdir()
+    for name, model in models():
+        keras.utils.set_random_seed(1)
+        model.set_weights([np.random.normal(size=weight.shape) for weight in model.weights])
+        if name == "stateful":
+            model(numbers(name))  # So that there is a state to save.
+        model.save(folder / f"{name}.keras")
+        model.save_weights(folder / f"{name}.weights.h5")
+        outputs = keras.tree.flatten(model(numbers(name)))
+        np.savez(folder / f"{name}.npz", *[keras.ops.convert_to_numpy(output) for output in outputs])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
