@@ -16,6 +16,16 @@ if os.environ.get("KERAS_BACKEND") == "jax":
     jax.config.update("jax_disable_most_optimizations", True)
 
 
+def _backend():
+    import keras
+
+    return keras.backend.backend()
+
+
+# Tests of what one backend alone has are collected on that backend.
+collect_ignore = [f"backends/test_{name}.py" for name in ("tensorflow", "jax", "torch") if name != _backend()]
+
+
 def pytest_configure(config):
     config.addinivalue_line(
         "markers", "requires_trainable_backend: a test of Keras's that trains, as all our backends do"

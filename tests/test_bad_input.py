@@ -91,7 +91,9 @@ def test_unknown_arguments():
 
 
 def test_use_cudnn():
-    with pytest.raises(ValueError, match=r"`use_cudnn`\. Expected one of 'auto', True, False\. Received: use_cudnn='y'"):
+    with pytest.raises(
+        ValueError, match=r"`use_cudnn`\. Expected one of 'auto', True, False\. Received: use_cudnn='y'"
+    ):
         MyLSTM(4, use_cudnn="y")
     with pytest.raises(ValueError, match=r"use_cudnn=True was specified, but cuDNN does not serve"):
         MyLSTM(4, use_cudnn=True)(SEQUENCES)
@@ -125,7 +127,11 @@ def test_stacks():
         ([np.zeros((2, 5), "float32")] * 2, ValueError, r"`initial_state` must hold tensors .*shape \(2, 5\)"),
         ([np.zeros((3, 4), "float32")] * 2, ValueError, r"`initial_state` must hold tensors .*shape \(3, 4\)"),
         ([np.zeros(4, "float32")] * 2, ValueError, r"`initial_state` must hold tensors .*shape \(4,\)"),
-        (["a", "b"], TypeError, r"`initial_state` must be a tensor or a list of tensors.*Received: 'a' \(of type str\)"),
+        (
+            ["a", "b"],
+            TypeError,
+            r"`initial_state` must be a tensor or a list of tensors.*Received: 'a' \(of type str\)",
+        ),
         ([np.zeros((2, 4), "float32"), None], TypeError, r"`initial_state` must be a tensor.*Received: None"),
     ],
 )

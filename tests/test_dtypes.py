@@ -24,7 +24,7 @@ HALF = {"bfloat16": 5 * 2**-7, "float16": 5 * 2**-10}
 def test_layers_under_every_policy(name, policy, mask):
     with precision(policy):
         options = {"dtype": policy, "return_sequences": True, "return_state": True}
-        # Keras cannot make orthogonal weights in bfloat16 on TensorFlow, nor run a SimpleRNN in float64 on JAX. Ours can.
+        # Keras cannot make orthogonal weights in bfloat16 on TensorFlow, nor run SimpleRNN in float64 on JAX.
         possible = {"recurrent_initializer": "glorot_uniform"}
         if BACKEND == "jax" and policy == "float64":
             possible["dtype"] = "float32"

@@ -6,7 +6,17 @@ import pytest
 from keras import layers, ops
 
 import keras_rnn_ext
-from keras_rnn_ext import MyDense, MyEmbedding, MyGRU, MyGRUCell, MyLSTM, MyLSTMCell, MyRNN, MySimpleRNN, MySimpleRNNCell
+from keras_rnn_ext import (
+    MyDense,
+    MyEmbedding,
+    MyGRU,
+    MyGRUCell,
+    MyLSTM,
+    MyLSTMCell,
+    MyRNN,
+    MySimpleRNN,
+    MySimpleRNNCell,
+)
 from tests.helpers import BACKEND, assert_close, to_numpy
 
 NAMES = ["SimpleRNN", "LSTM", "GRU"]
@@ -154,14 +164,20 @@ def test_models_train_evaluate_and_predict(build):
 @pytest.mark.parametrize("name", NAMES)
 def test_symbolic_shapes(name, batch, steps):
     ours, theirs = twins(name)
-    for options in ({}, {"return_sequences": True}, {"return_state": True}, {"return_sequences": True, "return_state": True}):
+    for options in (
+        {},
+        {"return_sequences": True},
+        {"return_state": True},
+        {"return_sequences": True, "return_state": True},
+    ):
         inputs = keras.Input((steps, 3), batch_size=batch)
         left, right = ours(4, **options)(inputs), theirs(4, **options)(inputs)
         shapes = [[tuple(tensor.shape) for tensor in keras.tree.flatten(side)] for side in (left, right)]
         assert shapes[0] == shapes[1]
-        assert tuple(ours(4, **options).compute_output_shape((batch, steps, 3)))[:1] == tuple(
-            theirs(4, **options).compute_output_shape((batch, steps, 3))
-        )[:1]
+        assert (
+            tuple(ours(4, **options).compute_output_shape((batch, steps, 3)))[:1]
+            == tuple(theirs(4, **options).compute_output_shape((batch, steps, 3)))[:1]
+        )
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 3), (2, 1, 3), (2, 5, 1), (1, 1, 1)])

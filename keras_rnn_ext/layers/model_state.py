@@ -57,6 +57,15 @@ def get_states(model):
 
     Returns:
         A dict: the layer's `path` to what its `get_state()` gives.
+
+    Raises:
+        TypeError: if `model` is no layer.
+
+    >>> import keras
+    >>> from keras_rnn_ext import MyLSTM, get_states
+    >>> model = keras.Sequential([keras.Input(batch_shape=(1, None, 2)), MyLSTM(3, stateful=True)])
+    >>> [state.shape for states in get_states(model).values() for state in states]
+    [(1, 3), (1, 3)]
     """
     return {layer.path: layer.get_state() for layer in _layers_with_state(model) if hasattr(layer, "get_state")}
 
@@ -69,7 +78,18 @@ def set_states(model, states):
         states: a dict as `get_states` gives.
 
     Raises:
+        TypeError: if `model` is no layer.
         ValueError: if a name in `states` is none of the model's stateful layers, or a state does not fit.
+
+    >>> import keras
+    >>> import numpy as np
+    >>> from keras_rnn_ext import MyGRU, get_states, set_states
+    >>> model = keras.Sequential([keras.Input(batch_shape=(1, None, 2)), MyGRU(3, stateful=True)])
+    >>> start = get_states(model)
+    >>> _ = model(np.ones((1, 4, 2), "float32"))
+    >>> set_states(model, start)
+    >>> float(abs(model.layers[0].get_state()[0]).sum())
+    0.0
     """
     layers = {layer.path: layer for layer in _layers_with_state(model) if hasattr(layer, "get_state")}
     unknown = sorted(states.keys() - layers.keys())

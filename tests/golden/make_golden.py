@@ -51,8 +51,8 @@ def main(version):
     folder = pathlib.Path(__file__).parent / version
     folder.mkdir()
     for name, model in models():
-        keras.utils.set_random_seed(1)
-        model.set_weights([np.random.normal(size=weight.shape) for weight in model.weights])
+        generator = np.random.default_rng(1)
+        model.set_weights([generator.normal(size=weight.shape) for weight in model.weights])
         if name == "stateful":
             model(numbers(name))  # So that there is a state to save.
         model.save(folder / f"{name}.keras")

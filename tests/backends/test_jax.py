@@ -1,0 +1,106 @@
+"""`jit`, `grad`, `stateless_call`, and what a trace must not leave behind."""
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+import pytest
+
+import keras_rnn_ext
+from keras_rnn_ext import MyDense, MyGRU, MyGRUCell, MyLSTM, MyRNN
+from tests.helpers import assert_close, to_numpy
+
+NAMES = ["SimpleRNN", "LSTM", "GRU"]
+SEQUENCES = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_jit_and_grad(name):
+    layer = getattr(keras_rnn_ext, f"My{name}")(4)
+    expected = layer(SEQUENCES)
+    # The loop inside another program is compiled anew and may round otherwise.
+    assert_close(to_numpy(jax.jit(layer)(SEQUENCES)), to_numpy(expected), 1e-6)
+
+    def loss(sequences):
+        return jnp.sum(layer(sequences) ** 2)
+
+    gradient = jax.grad(loss)(SEQUENCES)
+    assert_close(to_numpy(jax.jit(jax.grad(loss))(SEQUENCES)), to_numpy(gradient), 1e-5)
+    assert jax.hessian(loss)(SEQUENCES).shape == 2 * SEQUENCES.shape
+    assert jax.vmap(lambda one: layer(one[None])[0])(SEQUENCES).shape == (2, 4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stateless_call_gives_the_new_state(name):
+    layer = getattr(keras_rnn_ext, f"My{name}")(4, stateful=True, dropout=0.5, seed=1)
+    layer.build(SEQUENCES.shape)
+    before = layer.get_state()
+    trainable = [variable.value for variable in layer.trainable_variables]
+    other = [variable.value for variable in layer.non_trainable_variables]
+
+    @jax.jit
+    def call(other):
+        return layer.stateless_call(trainable, other, SEQUENCES, training=True)
+
+    first, other = call(other)
+    second, _ = call(other)
+    assert not np.allclose(first, second)
+    # Nothing was written to the layer.
+    assert_close(layer.get_state(), before, 0)
+
+
+def test_gradients_of_weights():
+    layer = MyGRU(4)
+    layer.build(SEQUENCES.shape)
+    values = [variable.value for variable in layer.trainable_variables]
+
+    def loss(values):
+        outputs, _ = layer.stateless_call(values, [v.value for v in layer.non_trainable_variables], SEQUENCES)
+        return jnp.sum(outputs)
+
+    gradients = jax.grad(loss)(values)
+    assert all(np.abs(gradient).max() > 0 for gradient in gradients)
+
+
+def test_a_cell_by_hand_in_programs_compiled_again():
+    cell = MyGRUCell(4, dropout=0.5, recurrent_dropout=0.5, seed=1)
+    cell.build((None, 3))
+
+    def unrolled(sequences):
+        states = cell.get_initial_state(sequences.shape[0])
+        for step in range(5):
+            output, states = cell(sequences[:, step], states, training=True)
+        cell.reset_dropout_mask()
+        cell.reset_recurrent_dropout_mask()
+        return output
+
+    seed = cell.seed_generator.state
+    for rows in (2, 1, 2):
+        with keras.StatelessScope(state_mapping=[(seed, seed.value)]):
+            assert jax.jit(unrolled)(SEQUENCES[:rows]).shape == (rows, 4)
+
+
+def test_eager_calls_compile_once():
+    layer = MyLSTM(4)
+    layer(SEQUENCES)
+    (program,) = layer._programs.value.values()
+    layer(2 * SEQUENCES)
+    assert program._cache_size() == 1
+
+
+@pytest.mark.parametrize("layer", [MyGRU(4, stateful=True), MyRNN([MyGRUCell(4), MyGRUCell(3)], stateful=True)])
+def test_states_can_be_reset_between_epochs(layer):
+    model = keras.Sequential([keras.Input(batch_shape=SEQUENCES.shape), layer, MyDense(1)])
+    model.compile("sgd", "mse")
+    seen = []
+
+    class Reset(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            layer.reset_state()
+
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append(keras.tree.flatten(layer.get_state()))
+
+    model.optimizer.learning_rate = 0.0
+    model.fit(SEQUENCES, np.zeros((2, 1)), epochs=2, shuffle=False, verbose=0, callbacks=[Reset()])
+    assert_close(seen[1], seen[0], 1e-6)

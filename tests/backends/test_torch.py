@@ -1,0 +1,100 @@
+"""`.backward()`, `no_grad`, what changes in place, and the fused kernels."""
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+import keras_rnn_ext
+from keras_rnn_ext import MyDense, MyGRU, MyLSTM
+from tests.helpers import assert_close, to_numpy
+
+NAMES = ["SimpleRNN", "LSTM", "GRU"]
+SEQUENCES = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_backward(name):
+    layer = getattr(keras_rnn_ext, f"My{name}")(4)
+    sequences = SEQUENCES.clone().requires_grad_()
+    layer(sequences).square().sum().backward()
+    assert sequences.grad.abs().max() > 0
+    for variable in layer.trainable_variables:
+        assert variable.value.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_grad(name):
+    layer = getattr(keras_rnn_ext, f"My{name}")(4)
+    expected = layer(SEQUENCES)
+    assert expected.requires_grad
+    with torch.no_grad():
+        output = layer(SEQUENCES)
+    assert not output.requires_grad
+    assert_close(to_numpy(output), to_numpy(expected), 1e-6)
+
+
+def test_gradients_through_two_batches_of_a_stateful_layer():
+    """The states are written in place; the gradient of an earlier batch must not see it."""
+    layer = MyGRU(4, stateful=True)
+    first, second = layer(SEQUENCES), layer(SEQUENCES)
+    (first.sum() + second.sum()).backward()
+    assert all(variable.value.grad is not None for variable in layer.trainable_variables)
+
+
+def test_what_get_state_gives_does_not_change_later():
+    layer = MyLSTM(4, stateful=True)
+    layer(SEQUENCES)
+    states = layer.get_state()
+    kept = [state.copy() for state in states]
+    layer(SEQUENCES)
+    assert_close(states, kept, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "facts", "reason"),
+    [
+        ({}, {}, None),
+        ({"dropout": 0.5}, {"training": True}, None),
+        ({"recurrent_dropout": 0.5}, {"training": False}, None),
+        ({"recurrent_dropout": 0.5}, {"training": True}, "torch's layers have no recurrent dropout"),
+        ({"dropout": 0.5, "implementation": 1}, {"training": True}, "torch's layers have no dropout per gate"),
+        ({"activation": "softsign"}, {}, "torch has no layer for this cell with these activations"),
+        ({}, {"masked": True}, "torch's layers know no mask"),
+        ({}, {"steps": 0}, "there are no steps"),
+    ],
+)
+def test_when_the_fused_kernel_runs(options, facts, reason):
+    text = MyLSTM(4, **options).explain(**facts)
+    if reason is None:
+        assert text.startswith("backend torch: fused layer")
+    else:
+        assert f"fused layer: not used: {reason} " in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_input_dropout_on_the_fused_kernel_equals_the_loop(name, use_bias):
+    layer = getattr(keras_rnn_ext, f"My{name}")(4, dropout=0.5, seed=1, use_bias=use_bias, bias_initializer="ones")
+    layer.build(SEQUENCES.shape)
+    from keras_rnn_ext.core import strategy
+
+    _, plan, feed, _ = layer.prepare(SEQUENCES, training=True)
+    fused, loop = strategy.choose(plan), strategy.engine().strategies[-1]
+    assert fused.name == "fused layer"
+    assert_close(to_numpy(fused.run(plan, feed)[0]), to_numpy(loop.run(plan, feed)[0]), 1e-6)
+
+
+def test_hand_written_training_loop():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([MyLSTM(8, return_sequences=True), MyGRU(8), MyDense(1)])
+    model(SEQUENCES)
+    optimizer = torch.optim.Adam([variable.value for variable in model.trainable_variables], lr=0.02)
+    losses = []
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = (model(SEQUENCES, training=True) - SEQUENCES[:, 0, :1]).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
