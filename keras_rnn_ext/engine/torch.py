@@ -44,7 +44,7 @@ class FusedLayer(Strategy):
 
 
 def _run_masked(plan, feed, inputs):
-    steps, batch, _ = inputs.shape
+    steps = inputs.shape[0]
     lengths = feed.mask.sum(0)
     # The valid steps of each row first, in their order.
     order = torch.argsort((~feed.mask).to(torch.uint8), dim=0, stable=True)
