@@ -538,3 +538,16 @@ def test_attached_mask_is_seen_beside_an_initial_state():
     expected = to_numpy(ours(sequences[:, :3], initial_state=start))
     assert_close(to_numpy(ours(layers.Masking()(sequences), initial_state=start)), expected, 1e-6)
     assert not np.allclose(to_numpy(theirs(layers.Masking()(sequences), initial_state=start)), expected, rtol=1e-3)
+
+
+# Found here: unrolled and going backwards, Keras zeroes the outputs of the wrong steps.
+
+
+def test_unrolled_backwards_zeroes_the_masked_steps():
+    options = {"unroll": True, "go_backwards": True, "return_sequences": True, "zero_output_for_mask": True}
+    mask = np.array([[True, True, True, False, False]] * 2)
+    zero = (to_numpy(MyGRU(4, **options)(SEQUENCES, mask=mask)) == 0).all(axis=(0, 2))
+    np.testing.assert_array_equal(zero, [True, True, False, False, False])
+    if BACKEND == "tensorflow":
+        zero = (to_numpy(layers.GRU(4, **options)(SEQUENCES, mask=mask)) == 0).all(axis=(0, 2))
+        np.testing.assert_array_equal(zero, [True, True, False, True, True])
