@@ -7,7 +7,7 @@ from keras_rnn_ext.cells.gru import MyGRUCell as MyGRUCell
 from keras_rnn_ext.cells.lstm import MyLSTMCell as MyLSTMCell
 from keras_rnn_ext.cells.simple_rnn import MySimpleRNNCell as MySimpleRNNCell
 from keras_rnn_ext.core.layer import MyRNN as MyRNN
-from keras_rnn_ext.core.layer import RecurrentLayer as _RecurrentLayer
+from keras_rnn_ext.core.made import RecurrentLayer as _RecurrentLayer
 from keras_rnn_ext.core.stacked import MyStackedRNNCells as MyStackedRNNCells
 from keras_rnn_ext.layers.bidirectional import MyBidirectional as MyBidirectional
 from keras_rnn_ext.layers.dense import MyDense as MyDense

@@ -7,7 +7,7 @@ import inspect
 import pathlib
 
 import keras_rnn_ext
-from keras_rnn_ext.core.layer import RecurrentLayer
+from keras_rnn_ext.core.made import RecurrentLayer
 
 PATH = pathlib.Path(keras_rnn_ext.__file__).with_suffix(".pyi")
 
@@ -62,7 +62,7 @@ def stub():
     computed = {
         name: value for name, value in public.items() if inspect.isclass(value) and issubclass(value, RecurrentLayer)
     }
-    lines = ["from keras_rnn_ext.core.layer import RecurrentLayer as _RecurrentLayer"]
+    lines = ["from keras_rnn_ext.core.made import RecurrentLayer as _RecurrentLayer"]
     lines += [
         f"from {value.__module__} import {name} as {name}" for name, value in public.items() if name not in computed
     ]

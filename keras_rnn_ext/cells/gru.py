@@ -2,8 +2,8 @@
 
 from keras import ops
 
-from keras_rnn_ext.core.cell import GatedCell
-from keras_rnn_ext.core.layer import RecurrentLayer
+from keras_rnn_ext.core.cell import GatedCell, is_function
+from keras_rnn_ext.core.made import RecurrentLayer
 from keras_rnn_ext.core.products import product
 from keras_rnn_ext.core.registration import register
 
@@ -107,8 +107,8 @@ class MyGRUCell(GatedCell):
 
     @property
     def library_name(self):
-        names = [getattr(function, "__name__", None) for function in (self.activation, self.recurrent_activation)]
-        return "gru" if self.reset_after and names == ["tanh", "sigmoid"] else None
+        usual = is_function(self.activation, "tanh") and is_function(self.recurrent_activation, "sigmoid")
+        return "gru" if self.reset_after and usual else None
 
     @property
     def bias_shape(self):

@@ -2,8 +2,8 @@
 
 from keras import ops
 
-from keras_rnn_ext.core.cell import GatedCell
-from keras_rnn_ext.core.layer import RecurrentLayer
+from keras_rnn_ext.core.cell import GatedCell, is_function
+from keras_rnn_ext.core.made import RecurrentLayer
 from keras_rnn_ext.core.registration import register
 
 
@@ -101,8 +101,8 @@ class MyLSTMCell(GatedCell):
 
     @property
     def library_name(self):
-        names = [getattr(function, "__name__", None) for function in (self.activation, self.recurrent_activation)]
-        return "lstm" if names == ["tanh", "sigmoid"] else None
+        usual = is_function(self.activation, "tanh") and is_function(self.recurrent_activation, "sigmoid")
+        return "lstm" if usual else None
 
     def initialize_bias(self, shape, dtype=None, **kwargs):
         if not self.unit_forget_bias:

@@ -1,7 +1,7 @@
 """The fully connected recurrence of Elman (1990), with the output as the state."""
 
-from keras_rnn_ext.core.cell import GatedCell
-from keras_rnn_ext.core.layer import RecurrentLayer
+from keras_rnn_ext.core.cell import GatedCell, is_function
+from keras_rnn_ext.core.made import RecurrentLayer
 from keras_rnn_ext.core.registration import register
 
 
@@ -82,7 +82,7 @@ class MySimpleRNNCell(GatedCell):
 
     @property
     def library_name(self):
-        return {"tanh": "rnn_tanh", "relu": "rnn_relu"}.get(getattr(self.activation, "__name__", None))
+        return next((f"rnn_{name}" for name in ("tanh", "relu") if is_function(self.activation, name)), None)
 
     def gate(self, projected, recurrent, states, weights):
         hidden = self.activation(projected + recurrent)

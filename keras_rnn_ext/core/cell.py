@@ -8,13 +8,20 @@ Both are pure: weights come in as tensors in the compute dtype and random masks 
 so the engine may run them in any loop, compile them, or take their gradients itself.
 """
 
+import inspect
+
 import keras
 from keras import ops
 
-from keras_rnn_ext.core.arguments import Configured
+from keras_rnn_ext.core.arguments import Configured, parameters
 from keras_rnn_ext.core.compat import DropoutRNNCell
 from keras_rnn_ext.core.noise import draw_mask, still_usable
 from keras_rnn_ext.core.products import product
+
+
+def is_function(activation, name):
+    """Whether an activation is Keras's own function of that name, and not another one called so."""
+    return activation in (getattr(keras.activations, name), getattr(keras.ops, name))
 
 
 class RecurrentCell(Configured, DropoutRNNCell, keras.layers.Layer):
@@ -30,6 +37,9 @@ class RecurrentCell(Configured, DropoutRNNCell, keras.layers.Layer):
 
     # How many dropout masks a cell with one mask per gate has; None: one mask for all gates.
     dropout_mask_count: int | None = None
+
+    # How many features the cell was built for; None: not built, or inputs of another kind.
+    features: int | None = None
 
     dropout = 0.0
     recurrent_dropout = 0.0
@@ -66,9 +76,28 @@ class RecurrentCell(Configured, DropoutRNNCell, keras.layers.Layer):
         return bool(self.dropout or self.recurrent_dropout)
 
     @property
+    def splits(self):
+        """Whether `call` is `recur(project(inputs))`: a subclass may have overridden it."""
+        return type(self).call is RecurrentCell.call and type(self).step is RecurrentCell.step
+
+    @property
     def pure(self):
-        """Whether a step depends on its arguments alone (an activation that is a layer has variables of its own)."""
-        return not any(isinstance(value, keras.layers.Layer) for value in vars(self).values())
+        """Whether a step is known to depend on its arguments alone, so that it may be compiled once and for all.
+
+        Known is what this package wrote: not a subclass, unless it says `pure = True`, and not an activation from
+        elsewhere, which may have variables of its own.
+        """
+        is_ours = type(self).__module__.partition(".")[0] == __name__.partition(".")[0]
+        return is_ours and all(
+            getattr(value, "__module__", "").partition(".")[0] == "keras" and inspect.isfunction(value)
+            for name, value in vars(self).items()
+            if name.endswith("activation")
+        )
+
+    def program_key(self):
+        """What a compiled step is compiled for, beside shapes and types."""
+        names = [name for owner in self._owners for name in parameters(owner) if name not in self.transient]
+        return (self, *(getattr(self, name) for name in names))
 
     def draw_noise(self, inputs, states, training):
         """The dropout masks for a batch of sequences: a dict with `inputs` and `recurrent`, where there is dropout."""
@@ -166,10 +195,14 @@ class GatedCell(RecurrentCell):
         super().take(arguments)
         self.output_size = self.units
         # One mask per gate, as in Keras, where asked for or where there is recurrent dropout.
-        if "implementation" in arguments:
-            if self.recurrent_dropout:
-                self.implementation = 1
-            self.dropout_mask_count = self.gates if self.implementation == 1 else None
+        if self.recurrent_dropout and hasattr(self, "implementation"):
+            self.implementation = 1
+
+    @property
+    def dropout_mask_count(self):
+        # Asked anew at each call: a rate may be changed between two.
+        per_gate = self.recurrent_dropout or getattr(self, "implementation", 2) == 1
+        return self.gates if per_gate and hasattr(self, "implementation") else None
 
     @property
     def bias_shape(self):
@@ -179,6 +212,12 @@ class GatedCell(RecurrentCell):
         return self.bias_initializer(shape, dtype=dtype, **kwargs)
 
     def build(self, input_shape):
+        self.features = input_shape[-1]
+        if self.features is None:
+            raise ValueError(
+                f"The number of features, the last axis of the input of {type(self).__name__}, must be known. "
+                f"Received: input_shape={tuple(input_shape)}. Give it in the model's `Input`."
+            )
         width = self.gates * self.units
         self.kernel = self.add("kernel", (input_shape[-1], width))
         self.recurrent_kernel = self.add("recurrent_kernel", (self.units, width))

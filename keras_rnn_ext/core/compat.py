@@ -19,7 +19,17 @@ from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 # the loop. Our cells are instances of it, so that they work in Keras's own `RNN` too.
 from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 
-__all__ = ["DropoutRNNCell", "all_layers", "attached_mask", "unlocked", "values_are_known"]
+# A variable that is an attribute of a layer becomes one of its weights. Carried states are none, but TensorFlow
+# finds what to save among the attributes; Keras's own recurrent layers use this too.
+from keras.src.utils.tracking import no_automatic_dependency_tracking
+
+__all__ = ["DropoutRNNCell", "all_layers", "attached_mask", "set_unlisted", "unlocked", "values_are_known"]
+
+
+@no_automatic_dependency_tracking
+def set_unlisted(layer, name, value):
+    """Sets an attribute that holds variables, without making them weights of the layer."""
+    setattr(layer, name, value)
 
 
 @contextlib.contextmanager

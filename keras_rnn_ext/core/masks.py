@@ -47,6 +47,9 @@ def select(valid, new, old):
     return ops.where(ops.reshape(valid, (*ops.shape(valid), *(1,) * missing)), new, old)
 
 
-def blank_masked(mask, values):
-    """`values` with zeros where the mask is False."""
-    return values if mask is None else select(mask, values, ops.zeros_like(values))
+def blank_masked(mask, values, keep_finite=False):
+    """`values` with zeros where the mask is False, or there only in the place of what is not finite."""
+    if mask is None:
+        return values
+    blank = ops.zeros_like(values)
+    return select(mask, values, ops.where(ops.isfinite(values), values, blank) if keep_finite else blank)

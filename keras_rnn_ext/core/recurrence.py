@@ -1,8 +1,9 @@
 """What the engine runs: any cell, seen through the same few members.
 
-`kind`, `pure`, `noisy`, `compute_dtype`, `output_size`, `gather_weights()`, `draw_noise(inputs, states, training)`,
-`release_noise()` and `step(inputs, states, weights, noise)`. Our cells have them themselves; a stack and
-a cell of somebody else's get them from an object made for the call.
+`kind`, `pure`, `noisy`, `input_dtype`, `compute_dtype`, `features`, `output_size`, `program_key()`,
+`gather_weights()`, `draw_noise(inputs, states, training)`, `release_noise()` and `step(inputs, states, weights,
+noise)`. Our cells have them themselves; a stack and a cell of somebody else's, or one whose `call` was overridden, get
+them from an object made for the call.
 """
 
 import inspect
@@ -10,6 +11,7 @@ import inspect
 import keras
 from keras import ops
 
+from keras_rnn_ext.core.compat import all_layers
 from keras_rnn_ext.core.state import listed
 
 
@@ -29,16 +31,25 @@ def accepts(cell, argument):
 
 def as_recurrence(cell, training=False, constants=None, dtype=None):
     """`cell` as the engine sees it in one call of a layer whose compute dtype is `dtype`."""
+    if constants is not None and not _takes_constants(cell):
+        raise ValueError(
+            f"{type(cell).__name__} has no use for `constants`: only a cell whose `call` has an argument "
+            f"`constants` takes them. Received: constants={constants!r}"
+        )
+    if getattr(type(cell), "call", None) is keras.layers.StackedRNNCells.call or getattr(cell, "stacks", False):
+        return Stack(
+            [
+                as_recurrence(member, training, constants if _takes_constants(member) else None, dtype)
+                for member in cell.cells
+            ]
+        )
+    return cell if getattr(cell, "splits", False) else Foreign(cell, training, constants, dtype)
+
+
+def _takes_constants(cell):
     if isinstance(cell, keras.layers.StackedRNNCells):
-        return Stack([as_recurrence(member, training, constants, dtype) for member in cell.cells])
-    if hasattr(cell, "kind") and hasattr(cell, "gather_weights"):
-        if constants is not None:
-            raise ValueError(
-                f"{type(cell).__name__} has no use for `constants`: only a cell whose `call` has an argument "
-                f"`constants` takes them. Received: constants={constants!r}"
-            )
-        return cell
-    return Foreign(cell, training, constants, dtype)
+        return any(_takes_constants(member) for member in cell.cells)
+    return accepts(cell, "constants")
 
 
 class Stack:
@@ -50,8 +61,13 @@ class Stack:
         self.members = members
         self.pure = all(member.pure for member in members)
         self.noisy = any(member.noisy for member in members)
+        self.input_dtype = members[0].input_dtype
         self.compute_dtype = members[-1].compute_dtype
+        self.features = members[0].features
         self.output_size = members[-1].output_size
+
+    def program_key(self):
+        return tuple(member.program_key() for member in self.members)
 
     def gather_weights(self):
         return [member.gather_weights() for member in self.members]
@@ -81,23 +97,23 @@ class Foreign:
     kind = "foreign"
     pure = False
     library_name = None
+    # Its own call checks that.
+    features = None
 
     def __init__(self, cell, training, constants, dtype):
         self.cell = cell
         self.output_size = cell_output_size(cell)
         self.compute_dtype = getattr(cell, "compute_dtype", None) or dtype or keras.config.floatx()
-        self._is_dropout_cell = hasattr(cell, "get_dropout_mask") and hasattr(cell, "reset_dropout_mask")
+        self.input_dtype = getattr(cell, "input_dtype", None) or self.compute_dtype
+        self._is_dropout_cell = _keeps_masks(cell)
+        inner = all_layers(cell) if isinstance(cell, keras.layers.Layer) else []
+        self._inner_dropout_cells = [layer for layer in inner if layer is not cell and _keeps_masks(layer)]
         self.noisy = self._is_dropout_cell and bool(cell.dropout or cell.recurrent_dropout)
         self._call = cell if callable(cell) else cell.call
         self._arguments = {}
         if accepts(cell, "training"):
             self._arguments["training"] = training
         if constants is not None:
-            if not accepts(cell, "constants"):
-                raise ValueError(
-                    f"{type(cell).__name__} has no use for `constants`: its `call` has no argument `constants`. "
-                    f"Received: constants={constants!r}"
-                )
             self._arguments["constants"] = constants
 
     def gather_weights(self):
@@ -112,12 +128,23 @@ class Foreign:
 
     def release_noise(self):
         if self._is_dropout_cell:
-            self.cell.reset_dropout_mask()
-            self.cell.reset_recurrent_dropout_mask()
+            _forget_masks(self.cell)
 
     def step(self, inputs, states, weights, noise):
         output, new_states = self._call(inputs, states, **self._arguments)
+        # A cell inside the cell keeps the mask that it drew in this step. It must not meet the next trace.
+        for inner in self._inner_dropout_cells:
+            _forget_masks(inner)
         return output, listed(new_states)
+
+
+def _keeps_masks(cell):
+    return hasattr(cell, "get_dropout_mask") and hasattr(cell, "reset_dropout_mask")
+
+
+def _forget_masks(cell):
+    cell.reset_dropout_mask()
+    cell.reset_recurrent_dropout_mask()
 
 
 def blank_output(recurrence, batch):

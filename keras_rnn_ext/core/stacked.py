@@ -46,7 +46,12 @@ class MyStackedRNNCells(keras.layers.StackedRNNCells):
     def output_size(self):
         return cell_output_size(self.cells[-1])
 
-    def call(self, inputs, states, training=False, **kwargs):
+    @property
+    def stacks(self):
+        """Whether the step is one cell after the other: a subclass may have overridden it."""
+        return type(self).call is MyStackedRNNCells.call
+
+    def call(self, inputs, states, training=False, constants=None):
         if len(states) != len(self.cells):
             raise ValueError(
                 f"Argument `states` must be a list with one entry for each of the {len(self.cells)} cells. "
@@ -54,11 +59,9 @@ class MyStackedRNNCells(keras.layers.StackedRNNCells):
             )
         new_states = []
         for cell, state in zip(self.cells, states, strict=True):
-            if accepts(cell, "training"):
-                kwargs["training"] = training
-            else:
-                kwargs.pop("training", None)
-            inputs, new_state = (cell if callable(cell) else cell.call)(inputs, listed(state), **kwargs)
+            offered = {"training": training, **({} if constants is None else {"constants": constants})}
+            options = {name: value for name, value in offered.items() if accepts(cell, name)}
+            inputs, new_state = (cell if callable(cell) else cell.call)(inputs, listed(state), **options)
             new_state = listed(new_state)
             new_states.append(new_state if isinstance(state, (list, tuple)) else new_state[0])
         return inputs, new_states

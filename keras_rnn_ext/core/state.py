@@ -81,29 +81,27 @@ class StateVariables:
     `weights`, and with it `get_weights` and the built-ins' order, stay as they are.
     """
 
-    def __init__(self, template, initial, dtype):
+    def __init__(self, initial, dtype):
         """
         Args:
-            template: shapes of the states, nested as the states are.
             initial: function without arguments that gives the states to start with.
             dtype: of the variables.
         """
-        self.template = template
+        start = initial()
+        self.template = keras.tree.map_structure(lambda state: keras.KerasTensor(state.shape, state.dtype), start)
 
-        def variable(position, shape):
+        def variable(position, state):
             return keras.Variable(
                 # A copy: on PyTorch a broadcast value has no memory of its own to be written to.
                 lambda shape, dtype: ops.copy(ops.cast(keras.tree.flatten(initial())[position], dtype)),
-                shape=shape,
+                shape=tuple(state.shape),
                 dtype=dtype,
                 trainable=False,
-                name="rnn_state",
+                name=f"rnn_state_{position}",
             )
 
-        flat = [tuple(state.shape) for state in keras.tree.flatten(template)]
-        self.nested = keras.tree.pack_sequence_as(
-            template, [variable(position, shape) for position, shape in enumerate(flat)]
-        )
+        flat = [variable(position, state) for position, state in enumerate(keras.tree.flatten(self.template))]
+        self.nested = keras.tree.pack_sequence_as(self.template, flat)
 
     @property
     def flat(self):

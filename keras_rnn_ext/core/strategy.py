@@ -58,9 +58,9 @@ class Strategy(abc.ABC):
         one `(batch, ...)`; then the states after the last valid step."""
 
 
-def never_ragged(sequences):
-    """For backends without ragged tensors: the sequences as they are, no mask, and nothing to undo."""
-    return sequences, None, lambda outputs, mask: outputs
+def never_ragged(sequences, mask, time_major):
+    """For backends without ragged tensors: the sequences and mask as they are, and nothing to undo."""
+    return sequences, mask, lambda outputs, go_backwards: outputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,11 @@ class Engine:
     gradients: Callable
     compile: Callable | None = None
     compiled_note: str = ""
+    # As `compile`, with the operations fused: faster where they are many and small, as in a loop that writes a text.
+    compile_fused: Callable | None = None
     unpack_ragged: Callable = never_ragged
+    # `fix_size(tensor, axis, size, message)`: the tensor with a static size, checked when it runs.
+    fix_size: Callable | None = None
 
 
 _ENGINES: dict[str, Engine] = {}
@@ -119,7 +123,7 @@ def run(plan: Plan, feed: Feed):
     strategy, backend = choose(plan), engine()
     if not (plan.eager and backend.compile and plan.recurrence.pure):
         return strategy.run(plan, feed)
-    key = (strategy.name, plan.return_sequences, plan.unroll)
+    key = (strategy.name, plan.return_sequences, plan.unroll, plan.recurrence.program_key())
     if key not in plan.programs:
         plan.programs[key] = backend.compile(functools.partial(strategy.run, plan))
     return plan.programs[key](feed)

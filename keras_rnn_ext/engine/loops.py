@@ -1,7 +1,9 @@
 """The reference loop, and the strategies that every backend has.
 
-A backend brings `scan(body, carry, values, turns)`: it calls `carry, output = body(carry, value)` for each
-entry of `values` (tensors with time first, nested) and gives the last carry and the stacked outputs.
+A backend brings `scan(body, carry, values, blank, turns)`: it calls `carry, output = body(carry, value)` for each
+entry of `values` (tensors with time first, nested) and gives the last carry and the stacked outputs. `blank` is
+something in the shape and type of an output, or None where outputs are not to be kept; `turns` is the number of steps
+per turn of the loop.
 """
 
 import dataclasses
@@ -50,8 +52,15 @@ def iterate(scan, plan, feed, values, step):
     def body(carry, entry):
         states, last = carry
         output, new_states = step(entry["value"], states)
-        output = ops.cast(output, blank.dtype)
-        new_states = keras.tree.map_structure(lambda new, old: ops.cast(new, old.dtype), new_states, states)
+        output = _fitting(output, blank, plan, "output_size")
+        flat, new_flat = keras.tree.flatten(states), keras.tree.flatten(new_states)
+        if len(flat) != len(new_flat):
+            raise ValueError(
+                f"{_name(plan)} must return as many states as its `state_size` says, {len(flat)}. "
+                f"Received: {len(new_flat)}."
+            )
+        new_flat = [_fitting(new, old, plan, "state_size") for new, old in zip(new_flat, flat, strict=True)]
+        new_states = keras.tree.pack_sequence_as(states, new_flat)
         if "valid" in entry:
             output = select(entry["valid"], output, last["output"])
             new_states = keras.tree.map_structure(lambda new, old: select(entry["valid"], new, old), new_states, states)
@@ -65,6 +74,23 @@ def iterate(scan, plan, feed, values, step):
         turns = int(plan.unroll) or 1
     (states, last), outputs = scan(body, carry, entries, blank if collect else None, turns)
     return (outputs if collect else last["output"]), states
+
+
+def _name(plan):
+    return f"The cell {type(getattr(plan.recurrence, 'cell', plan.recurrence)).__name__}"
+
+
+def _fitting(tensor, expected, plan, attribute):
+    """`tensor` in the dtype of `expected`, if it has its shape."""
+    shape, wanted = tuple(tensor.shape), tuple(expected.shape)
+    if len(shape) != len(wanted) or any(
+        None not in pair and pair[0] != pair[1] for pair in zip(shape, wanted, strict=True)
+    ):
+        raise ValueError(
+            f"{_name(plan)} must return tensors of the sizes that its `{attribute}` says: expected shape {wanted}. "
+            f"Received: shape {shape}."
+        )
+    return ops.cast(tensor, expected.dtype)
 
 
 @dataclasses.dataclass(frozen=True)

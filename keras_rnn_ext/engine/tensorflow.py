@@ -1,5 +1,7 @@
 """TensorFlow: a `while_loop` over tensor arrays; called eagerly, the whole layer as one graph."""
 
+import functools
+
 import keras
 import tensorflow as tf
 
@@ -31,14 +33,15 @@ def scan(body, carry, values, blank, turns):
         return tf.while_loop(
             lambda time, *_: time < stop,
             lambda time, carry, outputs: turn(time, carry, outputs, count),
-            (start, carry, outputs),
+            (tf.convert_to_tensor(start), carry, outputs),
             maximum_iterations=(stop - start) // count,
         )
 
-    start, whole = tf.constant(0), steps // turns * turns
+    # XLA has to know each loop's start and number of turns: the rest starts at `whole`, not where the first loop ended.
+    whole = steps // turns * turns
     if turns > 1:
-        start, carry, outputs = loop(start, carry, outputs, whole, turns)
-    start, carry, outputs = loop(start, carry, outputs, steps, 1)
+        _, carry, outputs = loop(0, carry, outputs, whole, turns)
+    _, carry, outputs = loop(whole if turns > 1 else 0, carry, outputs, steps, 1)
     if blank is None:
         return carry, None
     return carry, _stack(outputs[0], blank, steps)
@@ -62,6 +65,10 @@ def compiled(program):
     return tf.function(program, reduce_retracing=True)
 
 
+def compiled_fused(program):
+    return tf.function(program, jit_compile=True)
+
+
 def gradients(loss, tensors):
     with tf.GradientTape() as tape:
         tape.watch(tensors)
@@ -69,16 +76,38 @@ def gradients(loss, tensors):
     return tape.gradient(value, tensors, unconnected_gradients="zero")
 
 
-def unpack_ragged(sequences):
+def unpack_ragged(sequences, mask, time_major):
     """A ragged tensor as a dense one and its mask, and how to make the outputs ragged again."""
     if not isinstance(sequences, tf.RaggedTensor):
-        return sequences, None, lambda outputs, mask: outputs
-    mask = tf.sequence_mask(sequences.row_lengths(), maxlen=sequences.bounding_shape()[1])
-    return sequences.to_tensor(), mask, _pack_ragged
+        return sequences, mask, lambda outputs, go_backwards: outputs
+    if time_major:
+        raise ValueError(
+            "Argument `sequences` cannot be ragged with `time_major=True`: a ragged tensor leads with the batch. "
+            f"Received: a RaggedTensor of shape {sequences.shape}."
+        )
+    valid = tf.sequence_mask(sequences.row_lengths(), maxlen=sequences.bounding_shape()[1])
+    if isinstance(mask, tf.RaggedTensor):
+        mask = mask.to_tensor(default_value=False)
+    if mask is not None:
+        valid = tf.logical_and(valid, tf.cast(mask, tf.bool))
+    pack = functools.partial(_pack_ragged, lengths=sequences.row_lengths())
+    return sequences.to_tensor(), valid, pack
 
 
-def _pack_ragged(outputs, mask):
-    return tf.ragged.boolean_mask(outputs, tf.transpose(mask))
+def _pack_ragged(outputs, go_backwards, lengths):
+    present = tf.sequence_mask(lengths, maxlen=tf.shape(outputs)[1])
+    # Going backwards, the padding has come to the front.
+    return tf.ragged.boolean_mask(outputs, tf.reverse(present, [1]) if go_backwards else present)
+
+
+def fix_size(tensor, axis, size, message):
+    check = tf.debugging.assert_equal(tf.shape(tensor)[axis], size, message=message)
+    with tf.control_dependencies([] if check is None else [check]):
+        tensor = tf.identity(tensor)
+    # XLA drops the assertion, but not this.
+    shape = tensor.shape.as_list()
+    shape[axis] = size
+    return tf.ensure_shape(tensor, shape)
 
 
 enrol(
@@ -89,6 +118,8 @@ enrol(
         gradients=gradients,
         compile=compiled,
         compiled_note="compiled once as a tf.function, then one call of a graph",
+        compile_fused=compiled_fused,
         unpack_ragged=unpack_ragged,
+        fix_size=fix_size,
     ),
 )

@@ -25,6 +25,8 @@ class FusedLayer(Strategy):
         recurrence = plan.recurrence
         if getattr(recurrence, "library_name", None) is None:
             return "torch has no layer for this cell with these activations"
+        if not recurrence.pure:
+            return "the cell is a subclass, which may compute something else"
         if plan.noisy and recurrence.recurrent_dropout:
             return "torch's layers have no recurrent dropout"
         if plan.noisy and recurrence.dropout_mask_count is not None:
@@ -106,15 +108,10 @@ def gradients(loss, tensors):
     ]
 
 
-def scan(body, carry, values, blank, turns):
-    """See `loops`. A loop in Python has no turns."""
-    return python_scan(body, carry, values, blank)
-
-
 enrol(
     "torch",
     Engine(
-        strategies=(CellByCell(), FusedLayer(), ProjectedLoop(scan), Loop(scan)),
+        strategies=(CellByCell(), FusedLayer(), ProjectedLoop(python_scan), Loop(python_scan)),
         runs_eagerly=lambda sequences: True,
         gradients=gradients,
     ),

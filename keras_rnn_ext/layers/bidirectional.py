@@ -16,6 +16,16 @@ _MERGES = {
 }
 
 
+_NEEDED = ("go_backwards", "return_sequences", "return_state", "stateful")
+
+
+class _Kept:
+    """A value that Keras's attribute tracking leaves alone."""
+
+    def __init__(self, value):
+        self.value = value
+
+
 @register
 class MyBidirectional(keras.layers.Bidirectional):
     """A recurrent layer run forward and backward over a sequence. Twin of `keras.layers.Bidirectional`.
@@ -57,6 +67,23 @@ class MyBidirectional(keras.layers.Bidirectional):
     (2, 7, 8)
     """
 
+    def __init__(self, layer, merge_mode="concat", weights=None, backward_layer=None, **kwargs):
+        for name, value in (("layer", layer), ("backward_layer", backward_layer)):
+            lacking = [part for part in _NEEDED if value is not None and not hasattr(value, part)]
+            if lacking and isinstance(value, keras.layers.Layer):
+                raise ValueError(
+                    f"Argument `{name}` must be a recurrent layer, with the attributes {list(_NEEDED)}. Received: "
+                    f"{value}, which lacks {lacking}."
+                )
+        super().__init__(layer, merge_mode=merge_mode, backward_layer=backward_layer, **kwargs)
+        self._first_weights = None if weights is None else _Kept(weights)
+
+    def build(self, sequences_shape, initial_state_shape=None):
+        super().build(sequences_shape, initial_state_shape)
+        if self._first_weights is not None:
+            self.set_weights(self._first_weights.value)
+            self._first_weights = None
+
     @property
     def _time_axis(self):
         return 0 if getattr(self.forward_layer, "time_major", False) else 1
@@ -65,6 +92,11 @@ class MyBidirectional(keras.layers.Bidirectional):
         mask = attached_mask(sequences) if mask is None else mask
         forward_state = backward_state = None
         if initial_state is not None:
+            if not isinstance(initial_state, (list, tuple)):
+                raise ValueError(
+                    "Argument `initial_state` must be a list whose first half is for the forward layer and whose "
+                    f"second is for the backward layer. Received: {type(initial_state).__name__}."
+                )
             half, odd = divmod(len(initial_state), 2)
             if odd:
                 raise ValueError(
@@ -92,6 +124,9 @@ class MyBidirectional(keras.layers.Bidirectional):
     def compute_mask(self, sequences, mask=None):
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
         mask = mask if self.return_sequences else None
+        if mask is not None and self.forward_layer.go_backwards:
+            # A forward layer that goes backwards leaves its outputs, and those of the other, turned round.
+            mask = ops.flip(mask, axis=self._time_axis)
         masks = [mask, mask] if self.merge_mode is None else [mask]
         if self.return_state:
             masks += [None for _ in [*self.forward_layer.state_size, *self.backward_layer.state_size]]

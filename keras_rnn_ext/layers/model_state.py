@@ -1,5 +1,7 @@
 """The carried states of a whole model."""
 
+import collections
+
 import keras
 
 from keras_rnn_ext.core.compat import all_layers
@@ -10,7 +12,21 @@ def _layers_with_state(model):
         raise TypeError(
             f"Argument `model` must be a Keras model or layer. Received: {model!r} (of type {type(model).__name__})"
         )
+    # While it trains on JAX, Keras keeps the values of variables elsewhere.
+    fetch = getattr(model, "jax_state_sync", None)
+    if fetch is not None:
+        fetch()
     return [layer for layer in all_layers(model) if isinstance(layer, keras.layers.RNN) and layer.stateful]
+
+
+def _by_path(model):
+    """The layers that can tell their state, by path; `#2` and so on where several have the same."""
+    layers, seen = {}, collections.Counter()
+    for layer in _layers_with_state(model):
+        if hasattr(layer, "get_state"):
+            seen[layer.path] += 1
+            layers[layer.path if seen[layer.path] == 1 else f"{layer.path}#{seen[layer.path]}"] = layer
+    return layers
 
 
 def reset_states(model, rows=None):
@@ -67,7 +83,7 @@ def get_states(model):
     >>> [state.shape for states in get_states(model).values() for state in states]
     [(1, 3), (1, 3)]
     """
-    return {layer.path: layer.get_state() for layer in _layers_with_state(model) if hasattr(layer, "get_state")}
+    return {path: layer.get_state() for path, layer in _by_path(model).items()}
 
 
 def set_states(model, states):
@@ -91,7 +107,7 @@ def set_states(model, states):
     >>> float(abs(model.layers[0].get_state()[0]).sum())
     0.0
     """
-    layers = {layer.path: layer for layer in _layers_with_state(model) if hasattr(layer, "get_state")}
+    layers = _by_path(model)
     unknown = sorted(states.keys() - layers.keys())
     if unknown:
         raise ValueError(
