@@ -34,7 +34,8 @@ def scan(body, carry, values, blank, turns):
             lambda time, *_: time < stop,
             lambda time, carry, outputs: turn(time, carry, outputs, count),
             (tf.convert_to_tensor(start), carry, outputs),
-            maximum_iterations=(stop - start) // count,
+            # Also where there is nothing to do: XLA makes no room for the gradient of no turns, and then trips over it.
+            maximum_iterations=tf.maximum((stop - start) // count, 1),
         )
 
     # XLA has to know each loop's start and number of turns: the rest starts at `whole`, not where the first loop ended.

@@ -227,3 +227,26 @@ def test_a_functional_model_hands_the_mask_to_a_layer_with_an_initial_state():
     model = keras.Model(words, MyLSTM(4)(embedded, initial_state=states))
     padded = model.predict(np.array([[1, 2, 0, 0]]), verbose=0)
     assert_close(padded, model.predict(np.array([[1, 2]]), verbose=0), 1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 5])
+def test_integer_unroll_trains_under_xla(steps):
+    model = keras.Sequential([keras.Input((steps, 3)), MyLSTM(4, unroll=2)])
+    model.compile("sgd", "mse", jit_compile=True)
+    history = model.fit(SEQUENCES[:, :steps].numpy(), np.zeros((2, 4)), verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_carried_states_are_found_by_tensorflow(tmp_path):
+    model = keras.Sequential([keras.Input(batch_shape=(2, 5, 3)), MyLSTM(4, stateful=True)])
+    model(SEQUENCES)
+    states = model.layers[0].get_state()
+    path = tf.train.Checkpoint(model=model).save(tmp_path / "checkpoint")
+    model.layers[0].reset_state()
+    tf.train.Checkpoint(model=model).restore(path).assert_existing_objects_matched()
+    assert_close(model.layers[0].get_state(), states, 0)
+    tf.saved_model.save(model, tmp_path / "saved")
+    assert len(model.weights) == 3
+    assert [variable.name for variable in model.layers[0].states] == ["rnn_state_0", "rnn_state_1"]
+    model.compile("sgd", "mse")
+    assert len(keras.tree.flatten(model.get_state_tree()["non_trainable_variables"])) == 3
