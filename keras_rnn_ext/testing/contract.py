@@ -46,7 +46,7 @@ def tolerance():
     return {"float64": 1e-12, "float32": 1e-6}[_dtype()]
 
 
-def assert_same(actual, expected, what, rtol=None, scale=1e-30):
+def assert_same(actual, expected, what, rtol=None, scale=0.0):
     """Equal structure and, relative to the largest number of each tensor, equal values.
 
     `scale` is the size of the terms that the values are sums of, where these can cancel.
@@ -57,7 +57,7 @@ def assert_same(actual, expected, what, rtol=None, scale=1e-30):
         left, right = ops.convert_to_numpy(left), ops.convert_to_numpy(right)
         assert left.shape == right.shape, f"{what}: shape {left.shape}, expected {right.shape}"
         if right.size:
-            error = float(np.abs(left - right).max()) / max(float(np.abs(right).max()), scale)
+            error = float(np.abs(left - right).max()) / max(float(np.abs(right).max()), scale, 1e-30)
             # A NaN fails too.
             assert error <= (rtol or tolerance()), f"{what}: relative error {error:.2e}"
 
