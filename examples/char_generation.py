@@ -2,41 +2,67 @@
 
     python examples/char_generation.py                      # the prose that every CPython carries
     python examples/char_generation.py --text my_file.txt   # a text of your own
+    python examples/char_generation.py --config article     # Shakespeare: 1,024 units, an hour or two on two cores
 
-The output folder gets `model.keras`, `sample.txt`, `loss.png` and `results.json`.
+The output folder gets `model.keras`, `sample.txt`, `loss.png` and `results.json`; the model's file holds its vocabulary
+too. With `--checkpoint-every` it also gets `checkpoint.keras`, from which `--resume` goes on.
+`--config article` reads `--text`, or `tinyshakespeare.txt` in the folder that `KERAS_RNN_EXT_DATA` names.
 It runs on every backend: set `KERAS_BACKEND` to tensorflow, jax or torch.
 """
 
 import argparse
-import contextlib
+import dataclasses
 import json
-import math
 import os
 import pathlib
 import re
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import keras
 import matplotlib
 import numpy as np
+from example_tools import InputError, Progress, number, run_command, write_whole
 
 from keras_rnn_ext import MyDense, MyEmbedding, MyGRU
+from keras_rnn_ext.text import Greedy, Temperature, Vocabulary, generate, read_text
 
 matplotlib.use("Agg")  # pictures go to files; no screen is needed
 import matplotlib.pyplot as plt
 
 BATCH = 64
-WINDOW = 80  # characters that the gradient looks back
-STEPS_PER_EPOCH = 100
+STEPS_PER_EPOCH = 100  # of the small configuration
 HELD_OUT = 0.05  # the end of the text, never trained on
-MINIMUM = 2_000  # characters: both parts then hold at least one window
-LEARNING_RATE = 5e-3
 
 
-class InputError(ValueError):
-    """Something that the user gave cannot be used."""
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What `--config` stands for. The first six are options as well, and may be given one by one."""
+
+    epochs: int = 10
+    units: int = 256
+    length: int = 600
+    temperature: float = 0.5
+    prompt: str | None = None  # None: the first word of the text
+    checkpoint_every: int = 0  # epochs; 0: never
+    window: int = 80  # characters that the gradient looks back
+    embedding: int = 32
+    dropout: float = 0.2
+    recurrent_initializer: str = "orthogonal"
+    minimum: int = 2_000  # characters of a text: both parts then hold a batch
+    passes: bool = False  # whether an epoch is a pass through the text instead of STEPS_PER_EPOCH random batches
+
+    def optimizer(self, steps: int) -> keras.optimizers.Optimizer:
+        """For training of so many steps."""
+        if self.passes:
+            return keras.optimizers.Adam(1e-3)
+        return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(5e-3, steps), global_clipnorm=1.0)
+
+
+CONFIGS = {
+    "small": Config(),
+    "article": Config(20, 1024, 1_000, 0.0, "Q", 5, 100, 256, 0.0, "glorot_uniform", 8_000, True),
+}
 
 
 def python_prose() -> str:
@@ -53,38 +79,36 @@ def python_prose() -> str:
     return "\n".join(dict.fromkeys(filter(prose.fullmatch, paragraphs)))
 
 
-def read_text(path: pathlib.Path | None) -> str:
-    """The text to learn: that of the file, or by default Python's own prose."""
+def choose_text(path: pathlib.Path | None, config: Config) -> tuple[str, str]:
+    """The text to learn and where it comes from: a file, or for the small configuration Python's own prose."""
+    if path is None and not config.passes:
+        return python_prose(), "Python's own help topics (pydoc_data.topics)"
     if path is None:
-        return python_prose()
+        folder = os.environ.get("KERAS_RNN_EXT_DATA")
+        if not folder:
+            raise InputError(
+                "--config article: expected a text, got none. Give --text FILE, for instance of "
+                "https://storage.googleapis.com/download.tensorflow.org/data/shakespeare.txt, or set "
+                "KERAS_RNN_EXT_DATA to a folder with tinyshakespeare.txt."
+            )
+        path = pathlib.Path(folder, "tinyshakespeare.txt")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"--text: expected a readable file, got {str(path)!r}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"--text: expected UTF-8, got other bytes in {str(path)!r}. Convert it first.") from error
-    length = len(text.strip())
-    if length < MINIMUM:
-        raise InputError(f"--text: expected at least {MINIMUM} characters, got {length}. Give a longer text.")
-    return text
+        return read_text(path, config.minimum), str(path)
+    except ValueError as error:
+        raise InputError(f"--text: {error}") from error
 
 
-def encode(text: str, vocabulary: str) -> np.ndarray:
-    """The places in `vocabulary`, a sorted string, of the characters of `text`."""
-    return np.searchsorted(list(vocabulary), list(text)).astype("int32")
-
-
-def check_prompt(prompt: str, vocabulary: str) -> None:
+def check_prompt(prompt: str, vocabulary: Vocabulary) -> None:
     """Raises an `InputError` for a prompt that the model could not read."""
-    unknown = "".join(sorted(set(prompt) - set(vocabulary)))
+    unknown = "".join(sorted(set(prompt) - set(vocabulary.tokens)))
     if unknown or not prompt:
         reason = f"{unknown!r} is not in the text" if unknown else "it is empty"
         raise InputError(f"--prompt: expected characters of the text, got {prompt!r}: {reason}. Give another one.")
 
 
-def all_windows(ids: np.ndarray) -> np.ndarray:
-    """Every stretch of `WINDOW` characters and the one that follows it: a view, not a copy."""
-    return np.lib.stride_tricks.sliding_window_view(ids, WINDOW + 1)
+def all_windows(ids: np.ndarray, window: int) -> np.ndarray:
+    """Every stretch of `window` characters and the one that follows it: a view, not a copy."""
+    return np.lib.stride_tricks.sliding_window_view(ids, window + 1)
 
 
 def targets(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -92,102 +116,96 @@ def targets(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return windows[:, :-1], windows[:, 1:]
 
 
-class RandomWindows(keras.utils.PyDataset):
-    """Batches of windows from anywhere in the text."""
+class Windows(keras.utils.PyDataset):
+    """Batches of windows: from anywhere in the text, or in a pass each one of those that stand side by side.
 
-    def __init__(self, ids: np.ndarray, seed: int):
+    What an epoch has depends on the seed and its number only, so that training can go on from a checkpoint.
+    """
+
+    def __init__(self, ids: np.ndarray, config: Config, seed: int):
         super().__init__()
-        self._windows = all_windows(ids)
-        self._random = np.random.default_rng(seed)
+        self._windows = all_windows(ids, config.window)[:: config.window if config.passes else 1]
+        self._length = len(self._windows) // BATCH if config.passes else STEPS_PER_EPOCH
+        self._passes, self._seed, self.epoch = config.passes, seed, 0
 
     def __len__(self) -> int:
-        return STEPS_PER_EPOCH
+        return self._length
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        return targets(self._windows[self._random.integers(len(self._windows), size=BATCH)])
+        if self._passes:
+            order = np.random.default_rng([self._seed, self.epoch]).permutation(len(self._windows))
+            chosen = order[index * BATCH : (index + 1) * BATCH]
+        else:
+            random = np.random.default_rng([self._seed, self.epoch, index])
+            chosen = random.integers(len(self._windows), size=BATCH)
+        return targets(self._windows[chosen])
+
+    def on_epoch_end(self) -> None:
+        self.epoch += 1
 
 
-def build_model(characters: int, units: int) -> keras.Model:
-    """Ids of characters -> logits of the next ones."""
-    ids = keras.Input((None,), dtype="int32")
-    features = MyEmbedding(characters, 32, name="embedding")(ids)
-    outputs, _ = MyGRU(units, return_sequences=True, return_state=True, name="gru")(features)
-    outputs = keras.layers.Dropout(0.2)(outputs)
-    return keras.Model(ids, MyDense(characters, name="logits")(outputs))
+def build_model(vocabulary: Vocabulary, units: int, config: Config) -> keras.Model:
+    """Ids of characters -> logits of the next ones. The vocabulary goes along into the model's file."""
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    features = MyEmbedding(len(vocabulary), config.embedding, name="embedding")(vocabulary(ids))
+    gru = MyGRU(units, return_sequences=True, recurrent_initializer=config.recurrent_initializer, name="gru")
+    outputs = keras.layers.Dropout(config.dropout, name="dropout")(gru(features))
+    return keras.Model(ids, MyDense(len(vocabulary), name="logits")(outputs), name="characters")
 
 
-class Progress(keras.callbacks.Callback):
-    """One line for the whole training: a bar, the loss, the time gone and the time left."""
+class Checkpoint(keras.callbacks.Callback):
+    """Writes the losses of all epochs, then the model with its optimizer, every few epochs."""
 
-    def __init__(self, total: int):
+    def __init__(self, folder: pathlib.Path, every: int, history: dict[str, list[float]]):
         super().__init__()
-        self.total, self.done = total, 0
-        self.interval, self.end = (0.5, "") if sys.stdout.isatty() else (10.0, "\n")
+        self.folder, self.every, self.losses = folder, every, history
 
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        self.start = self.shown = time.monotonic()
-
-    def on_train_batch_end(self, batch: int, logs: dict) -> None:
-        self.done += 1
-        now = time.monotonic()
-        if now - self.shown < self.interval and self.done < self.total:
-            return
-        self.shown = now
-        gone = now - self.start
-        left = gone / self.done * (self.total - self.done)
-        bar = "#" * (30 * self.done // self.total)
-        line = f"[{bar:.<30}] step {self.done}/{self.total}  loss {logs['loss']:.3f}"
-        end = "\n" if self.done == self.total else self.end
-        print(f"\r{line}  {gone:.0f} s gone, {left:.0f} s left ", end=end, flush=True)
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        for name, value in logs.items():
+            self.losses.setdefault(name, []).append(float(value))
+        if self.every and (epoch + 1) % self.every == 0:
+            # In this order: a checkpoint without its losses would be of no use.
+            write_whole(self.folder / "losses.json", lambda path: path.write_text(json.dumps(self.losses)))
+            write_whole(self.folder / "checkpoint.keras", self.model.save)
 
 
-def train(ids: np.ndarray, model: keras.Model, epochs: int, seed: int) -> dict[str, list[float]]:
-    """Trains `model` on all but the end of the text and gives the losses of each epoch."""
+def restore(folder: pathlib.Path, fresh: keras.Model) -> tuple[keras.Model, dict[str, list[float]]]:
+    """The model of a checkpoint, which must be like the fresh one, and its losses."""
+    try:
+        losses = json.loads((folder / "losses.json").read_text())
+        model = keras.models.load_model(folder / "checkpoint.keras")
+    except (OSError, ValueError) as error:
+        raise InputError(f"--resume: expected a checkpoint in {str(folder)!r}: {error}") from error
+    if len({json.dumps(each.get_config()["layers"]) for each in (model, fresh)}) > 1:
+        raise InputError(f"--resume: the checkpoint in {str(folder)!r} is of another text or --config or --units.")
+    return model, losses
+
+
+def train(
+    model: keras.Model, losses: dict[str, list[float]], ids: np.ndarray, config: Config, options: argparse.Namespace
+) -> dict[str, list[float]]:
+    """Trains `model` on all but the end of the text, or goes on with it, and gives the losses of all epochs."""
     cut = int(len(ids) * (1 - HELD_OUT))
-    steps = epochs * STEPS_PER_EPOCH
-    model.compile(
-        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps), global_clipnorm=1.0),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    )
-    history = model.fit(
-        RandomWindows(ids[:cut], seed),
-        epochs=epochs,
-        validation_data=targets(all_windows(ids[cut:])[::WINDOW]),
-        callbacks=[Progress(steps)],
-        verbose=0,
-    )
-    return {name: [float(value) for value in values] for name, values in history.history.items()}
-
-
-def step_model(model: keras.Model) -> keras.Model:
-    """One step of a trained model: (character, state) -> (logits of the next character, new state)."""
-    gru = model.get_layer("gru")
-    character = keras.Input((1,), dtype="int32")
-    state = keras.Input((gru.units,))
-    outputs, new_state = gru(model.get_layer("embedding")(character), initial_state=state)
-    return keras.Model([character, state], [model.get_layer("logits")(outputs), new_state])
-
-
-def draw(logits: np.ndarray, temperature: float, random: np.random.Generator) -> int:
-    """An id drawn from the softmax of `logits / temperature`; at temperature 0 the most probable one."""
-    if temperature == 0:
-        return int(logits.argmax())
-    scaled = logits.astype("float64") / temperature
-    weights = np.exp(scaled - scaled.max())
-    return int(random.choice(len(weights), p=weights / weights.sum()))
-
-
-def generate(model: keras.Model, vocabulary: str, prompt: str, length: int, temperature: float, seed: int) -> str:
-    """The prompt and `length` more characters; the state goes on from each character to the next."""
-    step = step_model(model)
-    random = np.random.default_rng(seed)
-    state = np.zeros(step.inputs[1].shape[1:], "float32")[None]
-    written = prompt
-    for position in range(len(prompt) + length - 1):
-        logits, state = step.predict_on_batch([encode(written[position], vocabulary)[None], state])
-        if position >= len(prompt) - 1:
-            written += vocabulary[draw(logits[0, 0], temperature, random)]
-    return written
+    windows = Windows(ids[:cut], config, options.seed)
+    if not model.compiled:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(config.optimizer(options.epochs * len(windows)), loss)
+    done = windows.epoch = int(model.optimizer.iterations) // len(windows)
+    losses = {name: values[:done] for name, values in losses.items()}
+    if done < options.epochs:
+        model.fit(
+            windows,
+            epochs=options.epochs,
+            initial_epoch=done,
+            shuffle=False,
+            validation_data=targets(all_windows(ids[cut:], config.window)[:: config.window]),
+            callbacks=[
+                Progress(options.epochs * len(windows), done * len(windows)),
+                Checkpoint(options.output, options.checkpoint_every, losses),
+            ],
+            verbose=0,
+        )
+    return losses
 
 
 def known_words(sample: str, text: str) -> float:
@@ -196,83 +214,68 @@ def known_words(sample: str, text: str) -> float:
     return float(np.isin(words, known).mean()) if words else 0.0
 
 
-def write_whole(path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> None:
-    """Calls `write` with a name beside `path`, and only a finished file takes the place of an older one."""
-    partial = path.with_name(f"partial-{path.name}")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def draw_losses(history: dict[str, list[float]], path: pathlib.Path) -> None:
     """A picture of the losses of each epoch."""
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for name, label in (("loss", "training (with dropout)"), ("val_loss", "held-out end of the text")):
+    for name, label in (("loss", "training"), ("val_loss", "held-out end of the text")):
         axes.plot(range(1, len(history[name]) + 1), history[name], marker="o", label=label)
-    axes.set(xlabel=f"epoch of {STEPS_PER_EPOCH} steps", ylabel="cross-entropy of a character, nats")
+    axes.set(xlabel="epoch", ylabel="cross-entropy of a character, nats")
     axes.legend()
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
-def number(kind: type, least: float) -> Callable[[str], float]:
-    """An argparse type: a finite number of this kind that is not below `least`."""
-
-    def convert(given: str) -> float:
-        value = math.nan
-        with contextlib.suppress(ValueError):
-            value = kind(given)
-        if not least <= value < math.inf:
-            raise argparse.ArgumentTypeError(f"expected {kind.__name__} from {least}, got {given!r}")
-        return value
-
-    return convert
-
-
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for flag, kind, default, text in (
-        ("--text", pathlib.Path, None, "UTF-8 file to learn; without it, Python's own help topics"),
-        ("--output", pathlib.Path, pathlib.Path("char_generation_output"), "folder for the results"),
-        ("--epochs", number(int, 1), 10, f"times {STEPS_PER_EPOCH} steps of training"),
-        ("--units", number(int, 1), 256, "width of the GRU"),
-        ("--seed", number(int, 0), 0, "of weights, windows and sample"),
-        ("--length", number(int, 1), 600, "characters to generate"),
-        ("--temperature", number(float, 0), 0.5, "0: the most probable character; 1: the model's own spread"),
-        ("--prompt", str, None, "how the sample begins; without it, with the first word of the text"),
+    parser.add_argument("--config", choices=sorted(CONFIGS), default="small", help="which defaults (default: small)")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the output folder")
+    parser.add_argument("--text", type=pathlib.Path, help="UTF-8 file to learn, plain or gzip (default: see above)")
+    parser.add_argument("--output", type=pathlib.Path, default="char_generation_output", help="folder for the results")
+    parser.add_argument("--seed", type=number(int, 0), default=0, help="of weights, windows and sample (default: 0)")
+    for flag, kind, text in (
+        ("--epochs", number(int, 1), f"times {STEPS_PER_EPOCH} steps of training; in article, passes through the text"),
+        ("--units", number(int, 1), "width of the GRU"),
+        ("--length", number(int, 1), "characters to generate"),
+        ("--temperature", number(float, 0), "0: the most probable character; 1: the model's own spread"),
+        ("--prompt", str, "how the sample begins; None: with the first word of the text"),
+        ("--checkpoint-every", number(int, 0), "epochs from one checkpoint to the next; 0: none"),
     ):
-        note = "" if default is None else f" (default: {default})"
-        parser.add_argument(flag, type=kind, default=default, help=text + note)
+        name = flag.removeprefix("--").replace("-", "_")
+        note = ", ".join(f"{getattr(config, name)} in {each}" for each, config in CONFIGS.items())
+        parser.add_argument(flag, type=kind, help=f"{text} (default: {note})")
     return parser
 
 
 def run(options: argparse.Namespace) -> None:
     """Trains, saves, loads, generates and writes the results."""
     start = time.monotonic()
-    text = read_text(options.text)
-    vocabulary = "".join(sorted(set(text)))
+    config = CONFIGS[options.config]
+    for name, given in vars(options).items():
+        if given is None and name != "text":
+            setattr(options, name, getattr(config, name))
+    text, source = choose_text(options.text, config)
+    vocabulary = Vocabulary.of_characters(text, name="vocabulary")
     prompt = text.split(maxsplit=1)[0] if options.prompt is None else options.prompt
     check_prompt(prompt, vocabulary)
+    sampler = Temperature(min(options.temperature, 1e6)) if options.temperature >= 1e-6 else Greedy()
     try:
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--output: expected a folder, got {str(options.output)!r}: {error.strerror}.") from error
-    source = str(options.text or "Python's own help topics (pydoc_data.topics)")
     print(f"Text: {source}: {len(text):,} characters, {len(vocabulary)} distinct.", flush=True)
 
     keras.utils.set_random_seed(options.seed)
-    model = build_model(len(vocabulary), options.units)
-    history = train(encode(text, vocabulary), model, options.epochs, options.seed)
+    model = build_model(vocabulary, options.units, config)
+    model, losses = restore(options.output, model) if options.resume else (model, {})
+    history = train(model, losses, vocabulary.encode(text), config, options)
     write_whole(options.output / "model.keras", model.save)
     loaded = keras.models.load_model(options.output / "model.keras")
-    sample = generate(loaded, vocabulary, prompt, options.length, options.temperature, options.seed)
+    sample = generate(loaded, prompt, options.length, sampler, options.seed)
 
     results = {
         "text": source,
-        "vocabulary": vocabulary,
+        "vocabulary": "".join(vocabulary.tokens),
         "history": history,
         "known_words": known_words(sample, text),
         "seconds": round(time.monotonic() - start, 1),
@@ -288,12 +291,8 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line; what the user can mend ends as a message without a traceback."""
-    parser = make_parser()
-    try:
-        run(parser.parse_args(arguments))
-    except InputError as error:
-        parser.error(str(error))
+    """Runs the command line."""
+    run_command(make_parser(), run, arguments)
 
 
 if __name__ == "__main__":

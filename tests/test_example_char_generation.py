@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import pytest
 
+from keras_rnn_ext.text import Temperature, generate, step_model
+
 PATH = pathlib.Path(__file__).parents[1] / "examples" / "char_generation.py"
 TEXT = "The quick brown fox jumps over the lazy dog. " * 60
 
@@ -18,7 +20,10 @@ def example():
     pytest.importorskip("matplotlib")
     spec = importlib.util.spec_from_file_location("char_generation", PATH)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        # As for a script: its folder comes first.
+        patch.syspath_prepend(PATH.parent)
+        spec.loader.exec_module(module)
     return module
 
 
@@ -77,17 +82,15 @@ def test_sample_has_the_prompt_and_the_asked_length(output):
     assert len(sample) == len("The") + 30
 
 
-def test_loaded_model_writes_the_sample_again(small, output):
+def test_loaded_model_writes_the_sample_again(output):
     model = keras.models.load_model(output / "model.keras")
-    vocabulary = "".join(sorted(set(TEXT)))
-    again = small.generate(model, vocabulary, "The", 30, 0.5, 0)
-    assert again + "\n" == (output / "sample.txt").read_text()
+    assert generate(model, "The", 30, Temperature(0.5), 0) + "\n" == (output / "sample.txt").read_text()
 
 
-def test_state_is_carried_from_character_to_character(small, output):
+def test_state_is_carried_from_character_to_character(output):
     model = keras.models.load_model(output / "model.keras")
-    step = small.step_model(model)
-    ids = small.encode(TEXT[:20], "".join(sorted(set(TEXT))))[None]
+    step = step_model(model)
+    ids = model.get_layer("vocabulary").encode(TEXT[:20])[None]
     state = np.zeros((1, 8), "float32")
     logits = []
     for position in range(ids.shape[1]):
@@ -96,19 +99,97 @@ def test_state_is_carried_from_character_to_character(small, output):
     np.testing.assert_allclose(np.concatenate(logits, axis=1), model.predict_on_batch(ids), rtol=1e-4, atol=1e-5)
 
 
-def test_temperature_zero_takes_the_most_probable(example):
-    logits = np.array([0.0, 2.0, 1.0])
-    assert {example.draw(logits, 0, np.random.default_rng(seed)) for seed in range(20)} == {1}
+# The article's configuration
 
 
-def test_draws_follow_the_softmax(example):
-    random = np.random.default_rng(0)
-    drawn = [example.draw(np.log([0.2, 0.3, 0.5]), 1.0, random) for _ in range(4_000)]
-    np.testing.assert_allclose(np.bincount(drawn) / 4_000, [0.2, 0.3, 0.5], atol=0.03)
+@pytest.fixture(scope="module")
+def article(small, tmp_path_factory):
+    """Runs the article's configuration with less work in it, on a text in the data folder, into a folder."""
+    data = tmp_path_factory.mktemp("data")
+    (data / "tinyshakespeare.txt").write_text("Queen: " + TEXT * 3)
+
+    def run(folder, *arguments):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("KERAS_RNN_EXT_DATA", str(data))
+            small.main(["--config", "article", "--units", "8", "--output", str(folder), *arguments])
+        return json.loads((folder / "results.json").read_text())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def article_output(article, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("article")
+    article(folder, "--epochs", "2", "--checkpoint-every", "1")
+    return folder
+
+
+def test_article_has_the_article_s_size(example):
+    config = example.CONFIGS["article"]
+    assert (config.window, config.embedding, config.units, config.epochs) == (100, 256, 1024, 20)
+    assert (config.length, config.prompt, config.temperature, config.checkpoint_every) == (1000, "Q", 0, 5)
+    optimizer = config.optimizer(100)
+    assert isinstance(optimizer, keras.optimizers.Adam)
+    assert float(keras.ops.convert_to_numpy(optimizer.learning_rate)) == pytest.approx(1e-3)
+    model = example.build_model(example.Vocabulary.of_characters("Qa"), config.units, config)
+    assert [model.get_layer(name).output.shape[-1] for name in ("embedding", "gru", "logits")] == [256, 1024, 2]
+
+
+def test_article_writes_the_most_probable_from_q(article_output):
+    sample = (article_output / "sample.txt").read_text().removesuffix("\n")
+    model = keras.models.load_model(article_output / "model.keras")
+    assert sample == generate(model, "Q", 1000, "greedy")
+    assert len(sample) == 1001
+
+
+def test_a_pass_has_each_window_once(example):
+    ids = np.arange(64 * 100 * 3 + 1)
+    windows = example.Windows(ids, example.CONFIGS["article"], seed=0)
+    passes = []
+    for _ in range(2):
+        batches = [windows[place] for place in range(len(windows))]
+        assert all((targets == inputs + 1).all() for inputs, targets in batches)
+        passes.append(np.concatenate([inputs[:, 0] for inputs, _ in batches]))
+        windows.on_epoch_end()
+    assert sorted(passes[0]) == sorted(passes[1]) == list(range(0, 64 * 100 * 3, 100)[: len(windows) * example.BATCH])
+    assert passes[0].tolist() != passes[1].tolist()
+
+
+def test_resumed_training_gives_what_uninterrupted_training_gives(article, article_output, tmp_path):
+    article(tmp_path, "--epochs", "1", "--checkpoint-every", "1")
+    resumed = article(tmp_path, "--epochs", "2", "--resume")
+    whole = json.loads((article_output / "results.json").read_text())
+    assert len(resumed["history"]["loss"]) == 2
+    for name, losses in whole["history"].items():
+        np.testing.assert_allclose(resumed["history"][name], losses, rtol=1e-5)
+    assert (tmp_path / "sample.txt").read_text() == (article_output / "sample.txt").read_text()
+
+
+def test_a_finished_checkpoint_only_writes(article, article_output, tmp_path):
+    for name in ("checkpoint.keras", "losses.json"):
+        (tmp_path / name).write_bytes((article_output / name).read_bytes())
+    article(tmp_path, "--epochs", "2", "--resume", "--length", "50")
+    assert (tmp_path / "sample.txt").read_text()[:51] == (article_output / "sample.txt").read_text()[:51]
+
+
+def test_resume_needs_a_checkpoint_of_the_same_kind(article, article_output, tmp_path, capsys):
+    for arguments, folder, message in (
+        (["--resume"], tmp_path, f"--resume: expected a checkpoint in '{tmp_path}'"),
+        (["--resume", "--units", "9"], article_output, "is of another text or --config or --units"),
+    ):
+        with pytest.raises(SystemExit):
+            article(folder, *arguments)
+        assert message in capsys.readouterr().err
+
+
+def test_article_needs_a_text(example, capsys, monkeypatch, tmp_path):
+    monkeypatch.delenv("KERAS_RNN_EXT_DATA", raising=False)
+    error = fails(example, capsys, "--config", "article", "--output", str(tmp_path))
+    assert "--config article: expected a text, got none. Give --text FILE" in error
 
 
 def test_default_text_is_plain_prose(example):
-    text = example.read_text(None)
+    text, _ = example.choose_text(None, example.CONFIGS["small"])
     assert len(text) > 100_000
     assert set(text) <= set(string.ascii_letters + string.digits + string.punctuation + " \n")
     assert len(text.splitlines()) == len(set(text.splitlines()))
