@@ -1,27 +1,31 @@
 """Writes `reference.md`, an entry for each public name from its signature and docstring, before the site is built."""
 
+import importlib
 import inspect
 import pathlib
 import re
+from types import ModuleType
 
-import keras_rnn_ext
-
-HEAD = """# Reference
-
-Every name here is imported from `keras_rnn_ext`."""
+MODULES = ("keras_rnn_ext", "keras_rnn_ext.training", "keras_rnn_ext.text", "keras_rnn_ext.testing")
 
 # Sections whose entries are `name: text`, with the following lines further in.
 LISTS = ("Args", "Call arguments", "Raises")
 
 
-def entry(name: str) -> str:
+def chapter(module: ModuleType) -> str:
+    """The entries of a module's public names."""
+    things = {name: getattr(module, name) for name in module.__all__}
+    entries = [entry(name, thing) for name, thing in things.items() if callable(thing)]
+    return "\n\n".join([f"## {module.__name__}", *entries])
+
+
+def entry(name: str, thing) -> str:
     """The text for a public name: its own, then those of the methods that its class defines."""
-    thing = getattr(keras_rnn_ext, name)
-    parts = [describe(f"## {name}", name, thing)]
+    parts = [describe(f"### {name}", name, thing)]
     if inspect.isclass(thing):
         for method, function in vars(thing).items():
             if inspect.isfunction(function) and function.__doc__ and not method.startswith("_"):
-                parts.append(describe(f"### {name}.{method}", method, function))
+                parts.append(describe(f"#### {name}.{method}", method, function))
     return "\n\n".join(parts)
 
 
@@ -65,7 +69,7 @@ def to_markdown(docstring: str) -> str:
 
 def main() -> None:
     """Writes the page beside this file."""
-    text = "\n\n".join([HEAD, *(entry(name) for name in keras_rnn_ext.__all__)])
+    text = "\n\n".join(["# Reference", *(chapter(importlib.import_module(name)) for name in MODULES)])
     pathlib.Path(__file__).with_name("reference.md").write_text(text + "\n", encoding="utf-8")
 
 

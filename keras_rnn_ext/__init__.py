@@ -11,6 +11,10 @@ from keras_rnn_ext.layers.dense import MyDense
 from keras_rnn_ext.layers.embedding import MyEmbedding
 from keras_rnn_ext.layers.model_state import get_states, reset_states, set_states
 
+# isort: split
+# The rooms built on the names above: importing them registers their classes, so that saved models load.
+from keras_rnn_ext import text, training
+
 __version__ = "0.1.0"
 
 __all__ = [

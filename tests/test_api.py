@@ -4,6 +4,8 @@ import importlib.util
 import inspect
 import pathlib
 import re
+import subprocess
+import sys
 
 import keras
 import pytest
@@ -45,6 +47,15 @@ def test_registered_under_a_name_that_never_changes(cls):
 def test_names_can_be_star_imported_beside_keras():
     assert not set(keras_rnn_ext.__all__) & set(dir(keras.layers))
     assert set(TWINS) <= set(keras_rnn_ext.__all__)
+
+
+def test_one_import_registers_everything_that_can_be_saved():
+    # In a process of its own: here the tests have imported it all.
+    program = "import keras, keras_rnn_ext; print(*keras.saving.get_custom_objects())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    registered = done.stdout.split()
+    for name in ("MyGRU", "TruncatedBPTT", "HoldThenDecay", "Perplexity", "Vocabulary"):
+        assert f"keras_rnn_ext>{name}" in registered
 
 
 def load(path):

@@ -23,7 +23,22 @@ from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 # finds what to save among the attributes; Keras's own recurrent layers use this too.
 from keras.src.utils.tracking import no_automatic_dependency_tracking
 
-__all__ = ["DropoutRNNCell", "all_layers", "attached_mask", "set_unlisted", "unlocked", "values_are_known"]
+__all__ = [
+    "DropoutRNNCell",
+    "Untracked",
+    "all_layers",
+    "attached_mask",
+    "set_unlisted",
+    "unlocked",
+    "values_are_known",
+]
+
+
+class Untracked:
+    """Holds a value that Keras's attribute tracking would take for a container of variables."""
+
+    def __init__(self, value):
+        self.value = value
 
 
 @no_automatic_dependency_tracking

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_rnn_ext.core import masks, strategy
 from keras_rnn_ext.core.carried import CarriesState
-from keras_rnn_ext.core.compat import attached_mask
+from keras_rnn_ext.core.compat import Untracked, attached_mask
 from keras_rnn_ext.core.recurrence import as_recurrence, cell_output_size
 from keras_rnn_ext.core.registration import register
 from keras_rnn_ext.core.stacked import MyStackedRNNCells
@@ -112,8 +112,7 @@ class MyRNN(CarriesState, keras.layers.RNN):
         self.time_major = time_major
         self.save_states = save_states
         self.learned_initial_state = learned_initial_state
-        # Kept from Keras's attribute tracking, which would take a dict for a container of variables.
-        self._programs = _Untracked({})
+        self._programs = Untracked({})
 
     # Shapes and masks
 
@@ -268,11 +267,6 @@ class MyRNN(CarriesState, keras.layers.RNN):
         """
         recurrence = as_recurrence(self.cell, training, dtype=self.compute_dtype)
         return strategy.explain(self._plan(recurrence, masked, training, batch, steps, eager))
-
-
-class _Untracked:
-    def __init__(self, value):
-        self.value = value
 
 
 def _a_step(sequences):

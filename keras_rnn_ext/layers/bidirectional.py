@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_rnn_ext.core.compat import attached_mask
+from keras_rnn_ext.core.compat import Untracked, attached_mask
 from keras_rnn_ext.core.recurrence import accepts
 from keras_rnn_ext.core.registration import register
 
@@ -17,13 +17,6 @@ _MERGES = {
 
 
 _NEEDED = ("go_backwards", "return_sequences", "return_state", "stateful")
-
-
-class _Kept:
-    """A value that Keras's attribute tracking leaves alone."""
-
-    def __init__(self, value):
-        self.value = value
 
 
 @register
@@ -76,7 +69,7 @@ class MyBidirectional(keras.layers.Bidirectional):
                     f"{value}, which lacks {lacking}."
                 )
         super().__init__(layer, merge_mode=merge_mode, backward_layer=backward_layer, **kwargs)
-        self._first_weights = None if weights is None else _Kept(weights)
+        self._first_weights = None if weights is None else Untracked(weights)
 
     def build(self, sequences_shape, initial_state_shape=None):
         super().build(sequences_shape, initial_state_shape)

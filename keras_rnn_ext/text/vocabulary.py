@@ -5,6 +5,7 @@ import collections
 import keras
 import numpy as np
 
+from keras_rnn_ext.core.compat import Untracked
 from keras_rnn_ext.text.lookup import make_lookup, read_lookup
 
 
@@ -57,7 +58,7 @@ class Vocabulary(keras.layers.Layer):
         self.tokens, self.level = tuple(tokens), level
         self.unknown, self.line_end, self.padding = unknown, line_end, padding
         self._check()
-        self._ids = _Untracked({token: place for place, token in enumerate(self.tokens)})
+        self._ids = Untracked({token: place for place, token in enumerate(self.tokens)})
         # Ids are no numbers to be rounded to the compute dtype.
         self.autocast = False
         self.supports_masking = True
@@ -268,10 +269,3 @@ def _some(tokens, most=10):
     """The first of many tokens, for an error."""
     shown = ", ".join(repr(token) for token in tokens[:most])
     return shown if len(tokens) <= most else f"{shown} and {len(tokens) - most} more"
-
-
-class _Untracked:
-    """Keeps a dict from Keras's attribute tracking."""
-
-    def __init__(self, value):
-        self.value = value
