@@ -67,6 +67,7 @@ class MyGRU(_RecurrentLayer):
         time_major: bool = False,
         save_states: bool = False,
         learned_initial_state: bool = False,
+        recompute: bool = False,
         **kwargs: Any,
     ) -> None: ...
 
@@ -103,6 +104,7 @@ class MyLSTM(_RecurrentLayer):
         time_major: bool = False,
         save_states: bool = False,
         learned_initial_state: bool = False,
+        recompute: bool = False,
         **kwargs: Any,
     ) -> None: ...
 
@@ -135,5 +137,6 @@ class MySimpleRNN(_RecurrentLayer):
         time_major: bool = False,
         save_states: bool = False,
         learned_initial_state: bool = False,
+        recompute: bool = False,
         **kwargs: Any,
     ) -> None: ...

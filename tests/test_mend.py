@@ -522,7 +522,7 @@ def test_g17_the_layer_leaves_compilation_to_the_model(layer):
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_g17_a_mask_does_not_leave_the_fast_path(masked):
-    fast = "fused layer" if BACKEND == "torch" else "projected loop"
+    fast = {"tensorflow": "block loop", "jax": "projected loop", "torch": "fused layer"}[BACKEND]
     assert MyLSTM(4).explain(batch=2, steps=5, masked=masked).startswith(f"backend {BACKEND}: {fast}")
 
 

@@ -120,9 +120,11 @@ class MyGRUCell(GatedCell):
             weights["bias"], weights["recurrent_bias"] = ops.unstack(weights["bias"], 2, axis=0)
         return weights
 
+    def recurrent(self, hidden, weights, noise):
+        recurrent = super().recurrent(hidden, weights, noise)
+        return recurrent + weights["recurrent_bias"] if self.use_bias else recurrent
+
     def gate(self, projected, recurrent, states, weights):
-        if self.use_bias:
-            recurrent = recurrent + weights["recurrent_bias"]
         update_input, reset_input, candidate_input = ops.split(projected, 3, axis=-1)
         update_recurrent, reset_recurrent, candidate_recurrent = ops.split(recurrent, 3, axis=-1)
         update_gate = self.recurrent_activation(update_input + update_recurrent)

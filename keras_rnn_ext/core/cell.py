@@ -16,7 +16,7 @@ from keras import ops
 from keras_rnn_ext.core.arguments import Configured, parameters
 from keras_rnn_ext.core.compat import DropoutRNNCell
 from keras_rnn_ext.core.noise import draw_mask, still_usable
-from keras_rnn_ext.core.products import product
+from keras_rnn_ext.core.products import gradient_through, product
 
 
 def is_function(activation, name):
@@ -34,6 +34,9 @@ class RecurrentCell(Configured, DropoutRNNCell, keras.layers.Layer):
 
     # The name under which the frameworks' own libraries (cuDNN, torch) know this recurrence, if they do.
     library_name: str | None = None
+
+    # What makes a recurrence that one.
+    mathematics: tuple[str, ...] = ("project", "recur")
 
     # How many dropout masks a cell with one mask per gate has; None: one mask for all gates.
     dropout_mask_count: int | None = None
@@ -87,12 +90,16 @@ class RecurrentCell(Configured, DropoutRNNCell, keras.layers.Layer):
         Known is what this package wrote: not a subclass, unless it says `pure = True`, and not an activation from
         elsewhere, which may have variables of its own.
         """
-        is_ours = type(self).__module__.partition(".")[0] == __name__.partition(".")[0]
-        return is_ours and all(
+        return _is_ours(type(self)) and all(
             getattr(value, "__module__", "").partition(".")[0] == "keras" and inspect.isfunction(value)
             for name, value in vars(self).items()
             if name.endswith("activation")
         )
+
+    @property
+    def is_plain(self):
+        """Whether the mathematics is this package's, and not overridden in a subclass elsewhere."""
+        return all(_is_ours(getattr(type(self), name)) for name in self.mathematics)
 
     def program_key(self):
         """What a compiled step is compiled for, beside shapes and types."""
@@ -171,6 +178,10 @@ class RecurrentCell(Configured, DropoutRNNCell, keras.layers.Layer):
         return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in self.state_sizes]
 
 
+def _is_ours(thing):
+    return thing.__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
 def _drawn_in_float32(initializer):
     """`initializer`, with 16-bit weights drawn in float32 and rounded: the QR of `"orthogonal"` knows no bfloat16."""
 
@@ -185,10 +196,11 @@ def _drawn_in_float32(initializer):
 class GatedCell(RecurrentCell):
     """Abstract: the state enters through one product `h @ recurrent_kernel`; the rest is elementwise.
 
-    A subclass sets `gates`, the number of gate columns, and writes `gate`.
+    The output is the first state. A subclass sets `gates`, the number of gate columns, and writes `gate`.
     """
 
     kind = "gated"
+    mathematics = ("project", "recurrent", "gradient_to_hidden", "gate", "recur")
     gates = 1
 
     def take(self, arguments):
@@ -228,9 +240,16 @@ class GatedCell(RecurrentCell):
         projected = product(inputs, weights["kernel"], noise.get("inputs"))
         return projected + weights["bias"] if self.use_bias else projected
 
+    def recurrent(self, hidden, weights, noise):
+        """What the state adds before the gates: `(..., batch, gates * units)`."""
+        return product(hidden, weights["recurrent_kernel"], noise.get("recurrent"))
+
+    def gradient_to_hidden(self, gradient, transposed, noise):
+        """The gradient of `hidden` from that of `recurrent`, given the transpose of `recurrent_kernel`."""
+        return gradient_through(gradient, transposed, noise.get("recurrent"))
+
     def recur(self, projected, states, weights, noise):
-        recurrent = product(states[0], weights["recurrent_kernel"], noise.get("recurrent"))
-        return self.gate(projected, recurrent, states, weights)
+        return self.gate(projected, self.recurrent(states[0], weights, noise), states, weights)
 
     def gate(self, projected, recurrent, states, weights):
         """The elementwise part of a step: `(output, new states)`."""

@@ -10,7 +10,7 @@ from keras_rnn_ext.core.recurrence import as_recurrence, cell_output_size
 from keras_rnn_ext.core.registration import register
 from keras_rnn_ext.core.stacked import MyStackedRNNCells
 
-EXTRAS = ("time_major", "save_states", "learned_initial_state")
+EXTRAS = ("time_major", "save_states", "learned_initial_state", "recompute")
 
 
 @register
@@ -38,6 +38,8 @@ class MyRNN(CarriesState, keras.layers.RNN):
         time_major: whether sequences, masks and outputs have time first, `(steps, batch, ...)`. Default False.
         save_states: whether the states of a stateful layer are saved with the model. Default False.
         learned_initial_state: whether the initial state is a trainable weight instead of zeros. Default False.
+        recompute: whether training keeps the states of the steps only, and computes again what the gradient needs
+            besides: for long sequences, less memory for more time. Default False.
         name, dtype, trainable, activity_regularizer: as for every Keras layer.
 
     Call arguments:
@@ -80,6 +82,7 @@ class MyRNN(CarriesState, keras.layers.RNN):
         time_major=False,
         save_states=False,
         learned_initial_state=False,
+        recompute=False,
         **kwargs,
     ):
         if isinstance(cell, (list, tuple)):
@@ -112,6 +115,7 @@ class MyRNN(CarriesState, keras.layers.RNN):
         self.time_major = time_major
         self.save_states = save_states
         self.learned_initial_state = learned_initial_state
+        self.recompute = recompute
         self._programs = Untracked({})
 
     # Shapes and masks
@@ -230,6 +234,8 @@ class MyRNN(CarriesState, keras.layers.RNN):
             unroll=self.unroll,
             masked=masked,
             noisy=bool(training) and recurrence.noisy,
+            training=bool(training),
+            recompute=self.recompute,
             steps=steps,
             batch=batch,
             eager=eager,

@@ -22,6 +22,8 @@ class Plan:
     unroll: bool | int = False
     masked: bool = False
     noisy: bool = False
+    training: bool = False
+    recompute: bool = False
     steps: int | None = None
     batch: int | None = None
     eager: bool = False
@@ -75,6 +77,8 @@ class Engine:
     compiled_note: str = ""
     # As `compile`, with the operations fused: faster where they are many and small, as in a loop that writes a text.
     compile_fused: Callable | None = None
+    # A step that keeps nothing for its gradient but what it got, and runs once more for it.
+    recomputed: Callable = lambda step: step
     unpack_ragged: Callable = never_ragged
     # `fix_size(tensor, axis, size, message)`: the tensor with a static size, checked when it runs.
     fix_size: Callable | None = None
@@ -123,7 +127,14 @@ def run(plan: Plan, feed: Feed):
     strategy, backend = choose(plan), engine()
     if not (plan.eager and backend.compile and plan.recurrence.pure):
         return strategy.run(plan, feed)
-    key = (strategy.name, plan.return_sequences, plan.unroll, plan.recurrence.program_key())
+    key = (
+        strategy.name,
+        plan.return_sequences,
+        plan.unroll,
+        plan.training,
+        plan.recompute,
+        plan.recurrence.program_key(),
+    )
     if key not in plan.programs:
         plan.programs[key] = backend.compile(functools.partial(strategy.run, plan))
     return plan.programs[key](feed)

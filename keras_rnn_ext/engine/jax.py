@@ -68,5 +68,6 @@ enrol(
         gradients=lambda loss, tensors: jax.jit(jax.grad(loss))(list(tensors)),
         compile=jax.jit,
         compiled_note="compiled once with jax.jit",
+        recomputed=jax.checkpoint,
     ),
 )

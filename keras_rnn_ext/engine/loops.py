@@ -14,7 +14,7 @@ from keras import ops
 from keras_rnn_ext.core.masks import select
 from keras_rnn_ext.core.recurrence import blank_output
 from keras_rnn_ext.core.state import listed
-from keras_rnn_ext.core.strategy import Feed, Strategy, choose
+from keras_rnn_ext.core.strategy import Feed, Strategy, choose, engine
 
 
 def python_scan(body, carry, values, blank, turns=1):
@@ -66,6 +66,8 @@ def iterate(scan, plan, feed, values, step):
             new_states = keras.tree.map_structure(lambda new, old: select(entry["valid"], new, old), new_states, states)
         return (new_states, {"output": output} if keep_last else {}), (output if collect else ())
 
+    if plan.recompute and plan.training:
+        body = engine().recomputed(body)
     entries = {"value": values} if feed.mask is None else {"value": values, "valid": feed.mask}
     carry = (feed.states, {"output": blank} if keep_last else {})
     if plan.unroll is True:

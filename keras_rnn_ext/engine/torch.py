@@ -25,14 +25,18 @@ class FusedLayer(Strategy):
         recurrence = plan.recurrence
         if getattr(recurrence, "library_name", None) is None:
             return "torch has no layer for this cell with these activations"
+        if not recurrence.is_plain:
+            return "a subclass computes something else"
         if not recurrence.pure:
-            return "the cell is a subclass, which may compute something else"
+            return "the cell is a subclass, which may use variables of its own"
         if plan.noisy and recurrence.recurrent_dropout:
             return "torch's layers have no recurrent dropout"
         if plan.noisy and recurrence.dropout_mask_count is not None:
             return "torch's layers have no dropout per gate"
         if plan.steps == 0 or plan.batch == 0:
             return "there are no steps"
+        if _preparing_costs_more(recurrence, plan.steps):
+            return "preparing so many weights for so few steps costs more than it gains"
         if plan.use_cudnn is False and torch.cuda.is_available():
             return "`use_cudnn=False`"
         return None
@@ -43,6 +47,18 @@ class FusedLayer(Strategy):
             outputs, states = _call_kernel(plan.recurrence, feed, inputs)
             return (outputs if plan.return_sequences else outputs[-1]), states
         return _run_masked(plan, feed, inputs)
+
+
+# The kernels bring the weights of an LSTM into another layout at each call, and we the columns of a GRU. How many
+# weights that may be for each step, measured on two cores.
+_MOST_WEIGHTS = {"lstm": 130_000, "gru": 40_000}
+
+
+def _preparing_costs_more(recurrence, steps):
+    most = _MOST_WEIGHTS.get(recurrence.library_name)
+    if most is None or steps is None or torch.cuda.is_available():
+        return False
+    return ((recurrence.features or 0) + recurrence.units) * recurrence.gates * recurrence.units > most * steps
 
 
 def _run_masked(plan, feed, inputs):
@@ -68,7 +84,11 @@ def _run_masked(plan, feed, inputs):
 def _call_kernel(recurrence, feed, inputs, batch_sizes=None):
     """Outputs and last states, of sequences `(steps, batch, features)` or of packed ones."""
     weights, order = feed.weights, _COLUMN_ORDER[recurrence.library_name]
-    kernels = [_columns(weights[name], order).T.contiguous() for name in ("kernel", "recurrent_kernel")]
+    kernels = [_columns(weights[name], order).T for name in ("kernel", "recurrent_kernel")]
+    rows = inputs.shape[:-1].numel()
+    if inputs.is_cuda or rows > recurrence.features:
+        # A copy in torch's own layout is read faster, but for a few rows it costs more than it gains.
+        kernels = [kernel.contiguous() for kernel in kernels]
     biases = []
     if recurrence.use_bias:
         bias = weights["bias"]

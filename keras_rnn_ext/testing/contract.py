@@ -4,6 +4,7 @@ Each takes `make_cell`, a function without arguments that gives a new cell, and 
 """
 
 import dataclasses
+import functools
 import pathlib
 import tempfile
 
@@ -107,16 +108,19 @@ def _loss_and_gradients(strategy_row, plan, feed):
     """Values and gradients of a strategy: of inputs, states, weights and noise."""
     backend = strategy.engine()
     parts = (feed.inputs, feed.states, feed.weights)
+    run = functools.partial(strategy_row.run, plan)
+    # As it runs in a model, not as it would be debugged.
+    run = backend.compile(run) if backend.compile else run
 
     def loss(tensors):
         inputs, states, weights = keras.tree.pack_sequence_as(parts, list(tensors))
-        outputs, last_states = strategy_row.run(plan, feed._replace(inputs=inputs, states=states, weights=weights))
+        outputs, last_states = run(feed._replace(inputs=inputs, states=states, weights=weights))
         total = ops.sum(ops.square(outputs))
         for position, state in enumerate(keras.tree.flatten(last_states)):
             total = total + (position + 2) * ops.sum(state)
         return total
 
-    return strategy_row.run(plan, feed), backend.gradients(loss, keras.tree.flatten(parts))
+    return run(feed), backend.gradients(loss, keras.tree.flatten(parts))
 
 
 def strategies_agree(make_cell, case):

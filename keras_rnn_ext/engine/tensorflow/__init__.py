@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_rnn_ext.core.strategy import Engine, enrol
 from keras_rnn_ext.engine.loops import CellByCell, Loop, ProjectedLoop, python_scan
+from keras_rnn_ext.engine.tensorflow.blocks import BlockLoop
 
 
 def scan(body, carry, values, blank, turns):
@@ -114,7 +115,7 @@ def fix_size(tensor, axis, size, message):
 enrol(
     "tensorflow",
     Engine(
-        strategies=(CellByCell(), ProjectedLoop(scan), Loop(scan)),
+        strategies=(CellByCell(), BlockLoop(), ProjectedLoop(scan), Loop(scan)),
         runs_eagerly=lambda sequences: tf.executing_eagerly(),
         gradients=gradients,
         compile=compiled,

@@ -1,0 +1,295 @@
+"""A loop over blocks of steps, with a gradient of its own.
+
+TensorFlow's gradient of a loop makes a small product per step for each weight, and adds it to a sum as large as the
+weight. Here the backward loop makes the one product that the step before needs, and leaves those for the weights to one
+product per block of steps, or per sequence. Blocks also pay the loop's own cost once for many steps, and keep what a
+step reads in the cache.
+"""
+
+import dataclasses
+from itertools import zip_longest
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_rnn_ext.core.products import per_gate
+from keras_rnn_ext.core.strategy import Strategy
+from keras_rnn_ext.engine.loops import ProjectedLoop, python_scan
+from keras_rnn_ext.engine.tensorflow.gates import gate_of
+from keras_rnn_ext.engine.tensorflow.steps import (
+    make_list,
+    number_of_steps,
+    one_by_one,
+    over_blocks,
+    part,
+    select,
+    stack,
+    with_shapes_of,
+    write_each,
+)  # fmt: skip
+
+MOST_STEPS = 10
+BLOCK_BYTES = 2**19  # of a block's projected inputs: they should stay in the cache of a core
+USUAL_BATCH = 64  # where it is unknown
+# Bytes of a step's gates at which its operations are too small for two threads and too large to cost nothing.
+HALVED = range(2**16, 2**18 + 1)
+
+
+class BlockLoop(Strategy):
+    """A gated cell, block by block, with a gradient of its own."""
+
+    name = "block loop"
+    summary = "blocks of steps, with a gradient of its own"
+
+    def obstacle(self, plan):
+        if plan.recurrence.kind != "gated":
+            return "only a gated cell of this package, whose state enters through one product"
+        if not plan.recurrence.pure:
+            return "the cell is a subclass, which may use variables of its own"
+        if not plan.recurrence.is_plain:
+            return "a subclass computes something else"
+        if plan.unroll is True:
+            return "`unroll=True`"
+        return None
+
+    def run(self, plan, feed):
+        if tf.executing_eagerly():
+            # Somebody is debugging, with `tf.config.run_functions_eagerly`: they want to see plain steps.
+            return ProjectedLoop(python_scan).run(plan, feed)
+        feeds = _halves(feed) if _gains_from_halves(plan, feed) else [feed]
+        parts = [_with_gradient(plan, each) for each in feeds]
+        last, outputs = parts[0]
+        if len(parts) > 1:
+            last = [tf.concat(each, 0) for each in zip(*(states for states, _ in parts), strict=True)]
+            outputs = tf.concat([each for _, each in parts], 1) if plan.return_sequences else None
+        if feed.mask is None:
+            return (outputs if plan.return_sequences else last[0]), last
+        # Before the first valid step the state is the initial one, but the output is zeros.
+        if not plan.return_sequences:
+            return select(tf.reduce_any(feed.mask, axis=0), last[0], tf.zeros_like(last[0])), last
+        seen = tf.cumsum(tf.cast(feed.mask, tf.int32)) > 0
+        flat = tf.reshape(outputs, (-1, outputs.shape[-1]))
+        flat = select(tf.reshape(seen, (-1,)), flat, tf.zeros_like(flat))
+        return tf.reshape(flat, tf.shape(outputs)), last
+
+
+def _gains_from_halves(plan, feed):
+    """Whether two loops side by side, each with half of the batch, are faster than one. In training they are not."""
+    batch = feed.inputs.shape[1]
+    return not plan.training and bool(batch) and 4 * batch * plan.recurrence.gates * plan.recurrence.units in HALVED
+
+
+def _halves(feed):
+    first = feed.inputs.shape[1] // 2
+
+    def cut(tensor, axis):
+        return [None, None] if tensor is None else tf.split(tensor, [first, tensor.shape[axis] - first], axis)
+
+    states = zip(*(cut(state, 0) for state in feed.states), strict=True)
+    parts = zip(cut(feed.inputs, 1), states, cut(feed.mask, 1), strict=True)
+    return [feed._replace(inputs=inputs, states=list(own), mask=mask) for inputs, own, mask in parts]
+
+
+def _with_gradient(plan, feed):
+    """`(last states, outputs or None)`."""
+    count, loop = len(feed.states), _Loop.of(plan, feed)
+    feed_weights = dict(feed.weights)
+    feed_weights["recurrent_kernel"] = per_gate(feed_weights["recurrent_kernel"], feed.noise.get("recurrent"))
+
+    @tf.custom_gradient
+    def run(inputs, *rest):
+        states, weights = list(rest[:count]), keras.tree.pack_sequence_as(feed_weights, list(rest[count:]))
+        last, trace = loop.forward(inputs, states, weights, keep=plan.training)
+
+        def gradient(*upstream):
+            d_outputs = upstream[count] if loop.collect else None
+            # Outside of training nobody is expected to ask for a gradient, and nothing was kept for it.
+            read = trace if plan.training else loop.forward(inputs, states, weights, keep=True)[1]
+            d_inputs, d_states, d_weights = loop.backward(inputs, weights, read, upstream[:count], d_outputs)
+            return [d_inputs, *d_states, *d_weights]
+
+        return [*last, *([trace.hidden[1:]] if loop.collect else [])], gradient
+
+    results = run(feed.inputs, *feed.states, *keras.tree.flatten(feed_weights))
+    return results[:count], (results[count] if loop.collect else None)
+
+
+def block_of(plan, inputs):
+    """How many steps a block has, and whether it makes the products of inputs and weights by itself.
+
+    It does where it has more rows than the weights: else these would be read too often.
+    """
+    cell, steps, batch = plan.recurrence, inputs.shape[0], inputs.shape[1] or USUAL_BATCH
+    most = max(1, min(MOST_STEPS, BLOCK_BYTES // (4 * batch * cell.gates * cell.units)))
+    # A number that leaves no rest, if there is one that is not much smaller.
+    even = [count for count in range(most // 2 + 1, most + 1) if steps and steps % count == 0]
+    count = int(plan.unroll) or max(even, default=most)
+    return count, plan.recompute or count * batch >= cell.features + cell.units
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trace:
+    """What the backward loop reads: the hidden states `(steps + 1, batch, units)`, and lists with an entry per step.
+
+    If the rest is to be computed again, the lists are empty but for `starts`, the states where blocks start.
+    """
+
+    hidden: Any
+    states: list
+    kept: list
+    starts: list
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loop:
+    """What is the same for all steps and has no gradient, and the two loops."""
+
+    cell: Any
+    gate: Any
+    block: int
+    products: bool  # made block by block
+    mask: Any
+    noise: dict
+    collect: bool
+    recompute: bool
+
+    @classmethod
+    def of(cls, plan, feed):
+        gate, block = gate_of(plan.recurrence), block_of(plan, feed.inputs)
+        return cls(
+            plan.recurrence, gate, *block, feed.mask, feed.noise, plan.return_sequences, plan.recompute
+        )  # fmt: skip
+
+    def project(self, inputs, weights):
+        return self.cell.project(inputs, weights, self.noise)
+
+    def recurrent(self, hidden, weights):
+        return self.cell.recurrent(hidden, weights, self.noise)
+
+    def valid(self, start, count):
+        return [None] * count if self.mask is None else one_by_one(self.mask, start, count)
+
+    # Forward
+
+    def forward(self, inputs, states, weights, keep):
+        """The last states, and the `_Trace`, whole if it is to be kept."""
+        steps = number_of_steps(inputs)
+        whole, again = keep and not self.recompute, keep and self.recompute
+        listed = len(states) if whole else int(self.collect)
+        lists = write_each([make_list(steps + 1, state) for state in states[:listed]], 0, states)
+        kept_lists = [make_list(steps, states[0], width) for width in self.gate.kept] if whole else []
+        starts = [make_list(steps, state) for state in states] if again else []
+        projected = None if self.products else self.project(inputs, weights)
+
+        def body(start, count, states, lists, kept_lists, starts):
+            starts = write_each(starts, start, states)
+            run = self.run_block(start, count, states, inputs, projected, weights)
+            for place, (states, kept) in enumerate(run):
+                lists = write_each(lists, start + place + 1, states)
+                kept_lists = write_each(kept_lists, start + place, kept)
+            return states, lists, kept_lists, starts
+
+        carry = (states, lists, kept_lists, starts)
+        states, lists, kept_lists, starts = over_blocks(steps, self.block, body, carry, upward=True)
+        hidden = stack(lists[0], steps + 1, states[0]) if lists else None
+        return states, _Trace(hidden, lists[1:], kept_lists, starts)
+
+    def run_block(self, start, count, states, inputs, projected, weights):
+        """For each step of a block: the states after it, and what it keeps."""
+        if projected is None:
+            rows = tf.unstack(self.project(part(inputs, start, count), weights), count)
+        else:
+            rows = one_by_one(projected, start, count)
+        run = []
+        for row, valid in zip(rows, self.valid(start, count), strict=True):
+            new_states, kept = self.gate.forward(row, self.recurrent(states[0], weights), states, weights)
+            if valid is not None:
+                new_states = [select(valid, *pair) for pair in zip(new_states, states, strict=True)]
+            states = with_shapes_of(states, new_states)
+            run.append((states, kept))
+        return run
+
+    # Backward
+
+    def backward(self, inputs, weights, trace, d_last, d_outputs):
+        """The gradients of inputs, states and weights, the last as a flat list."""
+        steps = number_of_steps(inputs)
+        d_weights = [tf.zeros_like(weight) for weight in keras.tree.flatten(weights)]
+        transposed = keras.tree.map_structure(tf.transpose, weights["recurrent_kernel"])
+        # By step: the gradient of the inputs, or what it is made of later.
+        width = inputs.shape[-1] if self.products else self.cell.gates * self.cell.units
+        results = [make_list(steps, d_last[0], width) for _ in range(1 if self.products or self.gate.summed else 2)]
+
+        def body(start, count, d_states, d_weights, results):
+            hidden, states, kept = self.read(trace, start, count, inputs, weights)
+            d_hidden = None if d_outputs is None else one_by_one(d_outputs, start, count)
+            valid = self.valid(start, count)
+            rows = [None] * count
+            for place in reversed(range(count)):
+                if d_hidden is not None:
+                    d_states = [d_states[0] + d_hidden[place], *d_states[1:]]
+                around = states[place : place + 2]
+                rows[place], d_states, found = self.step_back(
+                    valid[place], kept[place], *around, d_states, weights, transposed
+                )
+                d_weights = _sum(d_weights, found)
+            rows = list(zip(*rows, strict=True))
+            if self.products:
+                block = [tf.stack(each) for each in rows]
+                d_inputs, found = self.products_back(part(inputs, start, count), hidden, weights, block)
+                rows, d_weights = [tf.unstack(d_inputs, count)], _sum(d_weights, found)
+            for place in range(count):
+                results = write_each(results, start + place, [row[place] for row in rows])
+            return d_states, d_weights, results
+
+        carry = (list(d_last), d_weights, results)
+        d_states, d_weights, results = over_blocks(steps, self.block, body, carry, upward=False)
+        results = [stack(each, steps, d_last[0], width) for each in results]
+        if self.products:
+            return results[0], d_states, d_weights
+        d_inputs, found = self.products_back(inputs, trace.hidden[:-1], weights, results)
+        return d_inputs, d_states, _sum(d_weights, found)
+
+    def read(self, trace, start, count, inputs, weights):
+        """Of a block: the first state before each step as one tensor, the states around the steps, what steps kept."""
+        if self.recompute:
+            first = [each.read(start) for each in trace.starts]
+            run = self.run_block(start, count, first, inputs, None, weights)
+            states = [first, *(after for after, _ in run)]
+            return tf.stack([each[0] for each in states[:-1]]), states, [kept for _, kept in run]
+        hidden = part(trace.hidden, start, count + 1)
+        states = [
+            [first, *(each.read(start + place) for each in trace.states)]
+            for place, first in enumerate(tf.unstack(hidden, count + 1))
+        ]
+        kept = [[each.read(start + place) for each in trace.kept] for place in range(count)]
+        return hidden[:-1], states, kept
+
+    def step_back(self, valid, kept, old, new, d_new, weights, transposed):
+        """From the gradient of the states after a step: `(rows, that of the states before it, that of weights)`."""
+        passed = None
+        if valid is not None:
+            # What a masked step leaves as it is, its gradient passes by.
+            blank = [tf.zeros_like(each) for each in d_new]
+            passed = [select(valid, *pair) for pair in zip(blank, d_new, strict=True)]
+            d_new = [select(valid, *pair) for pair in zip(d_new, blank, strict=True)]
+        rows, d_old, d_weights = self.gate.backward(kept, old, new, d_new, weights)
+        through = self.cell.gradient_to_hidden(rows[-1], transposed, self.noise)
+        d_old = [through if d_old[0] is None else d_old[0] + through, *d_old[1:]]
+        if passed is not None:
+            d_old = [one + other for one, other in zip(d_old, passed, strict=True)]
+        return rows, with_shapes_of(old, d_old), d_weights
+
+    def products_back(self, inputs, hidden, weights, rows):
+        """The gradients of inputs and weights, from those of the products made of them and of the states before."""
+        sources = [inputs, *keras.tree.flatten(weights)]
+        with tf.GradientTape() as tape:
+            tape.watch(sources)
+            products = [self.project(inputs, weights), self.recurrent(hidden, weights)]
+        found = tape.gradient(products, sources, output_gradients=[rows[0], rows[-1]])
+        return found[0], found[1:]
+
+
+def _sum(sums, found):
+    return [total if one is None else total + one for total, one in zip_longest(sums, found)]

@@ -1,0 +1,154 @@
+"""What one step of a gated cell computes beside its matrix products, and the gradient of that.
+
+The well-known cells have their gradients written out, on TensorFlow's fused operations for activations; for any other
+cell TensorFlow finds the gradient of its `gate`.
+"""
+
+import dataclasses
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class AnyGate:
+    """The `gate` of any cell. The backward step runs it once more for its gradient."""
+
+    cell: Any
+
+    # Whether projected input and recurrent product enter only as their sum, so that they have one gradient.
+    summed = False
+
+    @property
+    def kept(self):
+        """The widths of what a forward step keeps for the backward one."""
+        width = self.cell.gates * self.cell.units
+        return (width, width)
+
+    def forward(self, projected, recurrent, states, weights):
+        """`(new states, what to keep)`. The output is the first of the new states."""
+        output, new_states = self.cell.gate(projected, recurrent, states, weights)
+        if output is not new_states[0]:
+            raise ValueError(f"The output of a gated cell must be its first state, which it is not in {self.cell!r}.")
+        return new_states, (projected, recurrent)
+
+    def backward(self, kept, old, new, d_new, weights):
+        """From the gradient of the new states: those of `(projected, recurrent)`, of the old states, and of weights.
+
+        The part of the first state that goes through the recurrent product is left out. That of the weights is a list,
+        empty if the gate has none.
+        """
+        projected, recurrent = kept
+        inner = [projected, recurrent, *old]
+        sources = [*inner, *keras.tree.flatten(weights)]
+        with tf.GradientTape() as tape:
+            tape.watch(sources)
+            _, states = self.cell.gate(projected, recurrent, old, weights)
+        found = tape.gradient(states, sources, output_gradients=d_new)
+        for place, source in enumerate(inner):
+            found[place] = tf.zeros_like(source) if found[place] is None else found[place]
+        return found[:2], found[2 : len(inner)], found[len(inner) :]
+
+
+@dataclasses.dataclass(frozen=True)
+class SimpleGate:
+    """h' = act(p + r)."""
+
+    activation: Any
+    gradient: Any  # of the activation, from its output and the gradient of that
+    summed = True
+    kept = ()
+
+    def forward(self, projected, recurrent, states, weights):
+        return [self.activation(projected + recurrent)], ()
+
+    def backward(self, kept, old, new, d_new, weights):
+        return [self.gradient(new[0], d_new[0])], [None], []
+
+
+@dataclasses.dataclass(frozen=True)
+class LSTMGate:
+    """i, f, g, o = split(p + r); c' = f c + i g; h' = o tanh(c')."""
+
+    units: int
+    summed = True
+
+    @property
+    def kept(self):
+        return (self.units,) * 5
+
+    def forward(self, projected, recurrent, states, weights):
+        input_gate, forget_gate, candidate, output_gate = tf.split(projected + recurrent, 4, axis=1)
+        input_gate, forget_gate, output_gate = map(tf.sigmoid, (input_gate, forget_gate, output_gate))
+        candidate = tf.tanh(candidate)
+        carry = forget_gate * states[1] + input_gate * candidate
+        squashed = tf.tanh(carry)
+        return [output_gate * squashed, carry], (input_gate, forget_gate, candidate, output_gate, squashed)
+
+    def backward(self, kept, old, new, d_new, weights):
+        input_gate, forget_gate, candidate, output_gate, squashed = kept
+        d_hidden, d_carry = d_new
+        d_carry = d_carry + _tanh_gradient(squashed, d_hidden * output_gate)
+        d_rows = [
+            _sigmoid_gradient(input_gate, d_carry * candidate),
+            _sigmoid_gradient(forget_gate, d_carry * old[1]),
+            _tanh_gradient(candidate, d_carry * input_gate),
+            _sigmoid_gradient(output_gate, d_hidden * squashed),
+        ]
+        return [tf.concat(d_rows, 1)], [None, d_carry * forget_gate], []
+
+
+@dataclasses.dataclass(frozen=True)
+class GRUGate:
+    """z, r from p + q; g = tanh(p + r q); h' = g + z (h - g), where q is the recurrent product."""
+
+    units: int
+    summed = False
+
+    @property
+    def kept(self):
+        return (2 * self.units, self.units, self.units)
+
+    def forward(self, projected, recurrent, states, weights):
+        sizes = [2 * self.units, self.units]
+        gates, candidate = tf.split(projected, sizes, axis=1)
+        recurrent_gates, recurrent_candidate = tf.split(recurrent, sizes, axis=1)
+        gates = tf.sigmoid(gates + recurrent_gates)
+        update_gate, reset_gate = tf.split(gates, 2, axis=1)
+        candidate = tf.tanh(candidate + reset_gate * recurrent_candidate)
+        return [candidate + update_gate * (states[0] - candidate)], (gates, candidate, recurrent_candidate)
+
+    def backward(self, kept, old, new, d_new, weights):
+        gates, candidate, recurrent_candidate = kept
+        update_gate, reset_gate = tf.split(gates, 2, axis=1)
+        d_hidden = d_new[0]
+        d_old = d_hidden * update_gate
+        d_candidate = _tanh_gradient(candidate, d_hidden - d_old)
+        d_gates = tf.concat([d_hidden * (old[0] - candidate), d_candidate * recurrent_candidate], 1)
+        d_gates = _sigmoid_gradient(gates, d_gates)
+        rows = [tf.concat([d_gates, each], 1) for each in (d_candidate, d_candidate * reset_gate)]
+        return rows, [d_old], []
+
+
+def _tanh_gradient(output, gradient):
+    return tf.raw_ops.TanhGrad(y=output, dy=gradient)
+
+
+def _sigmoid_gradient(output, gradient):
+    return tf.raw_ops.SigmoidGrad(y=output, dy=gradient)
+
+
+def _relu_gradient(output, gradient):
+    return tf.raw_ops.ReluGrad(gradients=gradient, features=output)
+
+
+def gate_of(cell):
+    """The gate of a gated cell."""
+    known = {
+        "rnn_tanh": SimpleGate(tf.tanh, _tanh_gradient),
+        "rnn_relu": SimpleGate(tf.nn.relu, _relu_gradient),
+        "lstm": LSTMGate(cell.units),
+        "gru": GRUGate(cell.units),
+    }
+    return known.get(cell.library_name) or AnyGate(cell)

@@ -1,0 +1,200 @@
+"""The loop over blocks with a gradient of its own: against the plain loop, in every form that it takes."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_rnn_ext import MyGRU, MyGRUCell, MyLSTM, MyRNN, MySimpleRNN
+from keras_rnn_ext.core import strategy
+from keras_rnn_ext.engine.tensorflow.blocks import HALVED, MOST_STEPS, BlockLoop, block_of
+from keras_rnn_ext.engine.tensorflow.gates import AnyGate, gate_of
+from tests.helpers import assert_close
+
+LAYERS = [MySimpleRNN, MyLSTM, MyGRU]
+
+
+def prepared(layer, batch=3, steps=25, features=2, masked=False, training=True, seed=0):
+    """A plan and the tensors of a call, as `strategy.run` gets them."""
+    random = np.random.default_rng(seed)
+    layer.build((batch, steps, features))
+    mask = tf.constant(random.random((batch, steps)) < 0.6) if masked else None
+    states = [tf.constant(random.normal(size=(batch, layer.cell.units))) for _ in layer.cell.state_sizes]
+    inputs = tf.constant(random.normal(size=(batch, steps, features)))
+    states = [tf.cast(state, layer.compute_dtype) for state in states]
+    _, plan, feed, _ = layer.prepare(tf.cast(inputs, layer.compute_dtype), states, mask, training)
+    return plan, feed
+
+
+def results(row, plan, feed):
+    """Outputs, states, and the gradients of inputs, states and weights."""
+
+    @tf.function
+    def compute(inputs, states, weights):
+        with tf.GradientTape() as tape:
+            tape.watch((inputs, states, weights))
+            outputs, last = row.run(plan, feed._replace(inputs=inputs, states=states, weights=weights))
+            loss = tf.reduce_sum(outputs**2) + sum(tf.reduce_sum(state) * (2 + at) for at, state in enumerate(last))
+        return outputs, last, tape.gradient(loss, (inputs, states, weights), unconnected_gradients="zero")
+
+    return compute(feed.inputs, feed.states, feed.weights)
+
+
+def assert_as_the_plain_loop(plan, feed, rtol=1e-12):
+    assert BlockLoop().obstacle(plan) is None
+    plain = strategy.engine().strategies[-1]
+    assert_close(results(BlockLoop(), plan, feed), results(plain, plan, feed), rtol, scale=1.0)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("return_sequences", [False, True])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_blocks_and_a_rest(layer, return_sequences, masked):
+    # Two blocks of ten steps and three single ones.
+    plan, feed = prepared(layer(4, return_sequences=return_sequences, dtype="float64"), steps=23, masked=masked)
+    assert block_of(plan, feed.inputs) == (10, True)
+    assert_as_the_plain_loop(plan, feed)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_products_of_the_whole_sequence_where_the_weights_are_large(layer):
+    plan, feed = prepared(layer(40, return_sequences=True, dtype="float64"), batch=1, features=30)
+    assert block_of(plan, feed.inputs)[1] is False
+    assert_as_the_plain_loop(plan, feed)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_dropout_is_the_same_in_both(layer, masked):
+    made = layer(4, dropout=0.4, recurrent_dropout=0.3, return_sequences=True, dtype="float64")
+    plan, feed = prepared(made, masked=masked)
+    assert feed.noise
+    assert_as_the_plain_loop(plan, feed)
+
+
+@pytest.mark.parametrize(
+    ("layer", "options"),
+    [
+        (MySimpleRNN, {"activation": "softsign"}),
+        (MyLSTM, {"activation": "softsign", "recurrent_activation": "hard_sigmoid"}),
+        (MyGRU, {"activation": "elu"}),
+        (MyGRU, {"activation": None, "use_bias": False}),
+    ],
+)
+def test_a_cell_without_a_gradient_written_out(layer, options):
+    plan, feed = prepared(layer(4, return_sequences=True, dtype="float64", **options), masked=True)
+    assert isinstance(gate_of(plan.recurrence), AnyGate)
+    assert_as_the_plain_loop(plan, feed)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("return_sequences", [False, True])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_recomputation_changes_no_number(layer, return_sequences, masked):
+    options = {"return_sequences": return_sequences, "dropout": 0.4, "recurrent_dropout": 0.3, "dtype": "float64"}
+    plan, feed = prepared(layer(4, recompute=True, **options), steps=23, masked=masked)
+    assert plan.recompute
+    assert_as_the_plain_loop(plan, feed)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_gradient_outside_of_training(layer):
+    plan, feed = prepared(layer(4, return_sequences=True, dtype="float64"), masked=True, training=False)
+    assert_as_the_plain_loop(plan, feed)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_two_halves_outside_of_training(masked):
+    plan, feed = prepared(MyGRU(43, return_sequences=True, dtype="float64"), batch=129, masked=masked, training=False)
+    assert 4 * 129 * 3 * 43 in HALVED
+    assert_as_the_plain_loop(plan, feed)
+    assert_as_the_plain_loop(dataclasses.replace(plan, return_sequences=False), feed)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_number_of_steps_unknown_when_it_is_traced(layer, jit_compile):
+    made = layer(3, return_sequences=True, return_state=True)
+    made.build((None, None, 2))
+    whole = tf.function(lambda x: made(x, training=True))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, 2))], jit_compile=jit_compile)
+    def compute(sequences):
+        with tf.GradientTape() as tape:
+            tape.watch(sequences)
+            outputs = made(sequences, training=True)
+            loss = tf.add_n([tf.reduce_sum(each**2) for each in outputs])
+        return outputs, tape.gradient(loss, sequences)
+
+    # TensorFlow cannot compile a loop over no steps with XLA if their number was unknown when it was traced.
+    for batch, steps in ((2, 23), (1, 3), (4, 10), *([] if jit_compile else [(2, 0)])):
+        sequences = tf.random.stateless_normal((batch, steps, 2), (batch, steps))
+        with tf.GradientTape() as tape:
+            tape.watch(sequences)
+            outputs = whole(sequences)
+            loss = tf.add_n([tf.reduce_sum(each**2) for each in outputs])
+        expected = (outputs, tape.gradient(loss, sequences, unconnected_gradients="zero"))
+        assert_close(compute(sequences), expected, 1e-5)
+
+
+@given(
+    steps=st.none() | st.integers(0, 1000),
+    batch=st.none() | st.integers(1, 512),
+    units=st.integers(1, 2048),
+    unroll=st.just(False) | st.integers(1, 30),
+)
+def test_a_block_has_some_steps(steps, batch, units, unroll):
+    cell = MyGRUCell(units)
+    cell.features = 8
+    count, _ = block_of(strategy.Plan(cell, unroll=unroll), tf.keras.Input((batch, 8), batch_size=steps))
+    if unroll:
+        assert count == unroll
+    else:
+        assert 1 <= count <= MOST_STEPS
+
+
+def test_a_subclass_runs_what_it_says():
+    class Louder(MyGRUCell):
+        pure = True
+
+        def gate(self, projected, recurrent, states, weights):
+            _, (hidden,) = super().gate(projected, recurrent, states, weights)
+            return 2 * hidden, [hidden]
+
+    sequences = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
+    louder, usual = MyRNN(Louder(4), return_sequences=True), MyRNN(MyGRUCell(4), return_sequences=True)
+    for layer in (louder, usual):
+        layer.build(sequences.shape)
+    louder.set_weights(usual.get_weights())
+    assert "block loop: not used: a subclass computes something else" in louder.explain()
+    assert_close(louder(sequences), 2 * usual(sequences), 1e-6)
+
+
+def test_a_gated_cell_gives_its_first_state():
+    class Strange(MyGRUCell):
+        def gate(self, projected, recurrent, states, weights):
+            return -states[0], [states[0]]
+
+    cell = Strange(2)
+    with pytest.raises(ValueError, match="The output of a gated cell must be its first state"):
+        AnyGate(cell).forward(tf.zeros((1, 6)), tf.zeros((1, 6)), [tf.zeros((1, 2))], {})
+
+
+def test_steps_can_be_debugged():
+    layer = MyLSTM(3, return_sequences=True)
+    sequences = tf.random.stateless_normal((2, 5, 2), (0, 0))
+    expected = layer(sequences)
+    tf.config.run_functions_eagerly(True)
+    try:
+        assert_close(MyRNN(layer.cell, return_sequences=True)(sequences), expected, 1e-6)
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+def test_recompute_is_saved_with_the_layer():
+    assert keras.layers.deserialize(keras.layers.serialize(MyLSTM(3, recompute=True))).recompute is True
+    assert "recompute" not in MyLSTM(3).get_config()
