@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_rnn_ext import MyDense, MyEmbedding, MyGRU
-from keras_rnn_ext.training import HoldThenDecay, Perplexity
+from keras_rnn_ext import MyDense, MyEmbedding, MyGRU, MySimpleRNN
+from keras_rnn_ext.training import HoldThenDecay, Perplexity, TruncatedBPTT
 
 CLASSES = 5
 
@@ -99,6 +99,28 @@ def test_reset_forgets_and_nothing_seen_is_one():
     metric.update_state(*batch(2, 3, 0)[:2])
     metric.reset_state()
     assert float(metric.result()) == 1.0
+
+
+def test_weights_and_a_window_that_is_partly_filled():
+    # The loss comes first; on PyTorch Keras multiplies the weights in place there, so that the metric got others.
+    keras.utils.set_random_seed(0)
+    layers = [MySimpleRNN(3, stateful=True, return_sequences=True), MyDense(4)]
+    model = keras.Sequential([keras.Input(batch_shape=(2, None, 1)), *layers])
+    trainer = TruncatedBPTT(model, window=4)
+    trainer.compile(
+        "sgd",
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        weighted_metrics=[Perplexity(from_logits=True)],
+    )
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(2, 6, 1)).astype("float32"), random.integers(0, 4, (2, 6))
+    weights = random.uniform(0.5, 3, (2, 6)).astype("float32")
+    logits = trainer.predict(x, verbose=0).astype("float64")
+    logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    losses = -np.take_along_axis(logs, y[..., None], -1)[..., 0]
+    expected = np.exp((losses * weights).sum() / weights.sum())
+    found = trainer.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)["perplexity"]
+    assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_perplexity_goes_through_its_config():

@@ -184,6 +184,8 @@ class TruncatedBPTT(SeriesTrainer):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         check_targets(y, y_pred)
+        # On PyTorch Keras multiplies weights by the mask in place, and the metrics need them as they are.
+        sample_weight = keras.tree.map_structure(lambda weight: weight if weight is None else weight * 1, sample_weight)
         loss = super().compute_loss(x, y, y_pred, sample_weight, training=training)
         if training:
             self._recent_losses.push(loss)
