@@ -6,7 +6,7 @@ import pathlib
 import re
 from types import ModuleType
 
-MODULES = ("keras_rnn_ext", "keras_rnn_ext.training", "keras_rnn_ext.text", "keras_rnn_ext.testing")
+ROOMS = ("training", "text", "diagnostics", "testing")
 
 # Sections whose entries are `name: text`, with the following lines further in.
 LISTS = ("Args", "Call arguments", "Raises")
@@ -69,7 +69,8 @@ def to_markdown(docstring: str) -> str:
 
 def main() -> None:
     """Writes the page beside this file."""
-    text = "\n\n".join(["# Reference", *(chapter(importlib.import_module(name)) for name in MODULES)])
+    modules = ["keras_rnn_ext", *(f"keras_rnn_ext.{room}" for room in ROOMS)]
+    text = "\n\n".join(["# Reference", *(chapter(importlib.import_module(name)) for name in modules)])
     pathlib.Path(__file__).with_name("reference.md").write_text(text + "\n", encoding="utf-8")
 
 

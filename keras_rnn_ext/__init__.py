@@ -13,7 +13,7 @@ from keras_rnn_ext.layers.model_state import get_states, reset_states, set_state
 
 # isort: split
 # The rooms built on the names above: importing them registers their classes, so that saved models load.
-from keras_rnn_ext import text, training
+from keras_rnn_ext import diagnostics, text, training
 
 __version__ = "0.1.0"
 
