@@ -1,15 +1,19 @@
-"""What the examples share: errors that the user can mend, numbers on the command line, progress, whole files."""
+"""What the examples share: errors that the user can mend, the command line, progress, whole files, checkpoints."""
 
 import argparse
 import contextlib
+import json
 import math
 import os
 import pathlib
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
+import numpy as np
 
 
 class InputError(ValueError):
@@ -24,6 +28,14 @@ def write_whole(path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> 
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def make_folder(option: str, folder: pathlib.Path) -> None:
+    """Makes the folder that `option` names, if it is not there yet."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{option}: expected a folder, got {str(folder)!r}: {error.strerror}.") from error
 
 
 def number(kind: type, least: float) -> Callable[[str], float]:
@@ -63,6 +75,57 @@ class Progress(keras.callbacks.Callback):
         line = f"[{bar:.<30}] step {self.done}/{self.total}  loss {logs['loss']:.3f}"
         end = "\n" if self.done == self.total else self.end
         print(f"\r{line}  {gone:.0f} s gone, {left:.0f} s left ", end=end, flush=True)
+
+
+class Checkpoint:
+    """Everything that a training stands on, in one file, so that it can go on exactly as if there had been no pause.
+
+    Args:
+        path: the file, `.npz`.
+        model: compiled and built. Its variables, seeds of dropout included, and its optimizer's are kept.
+        settings: whatever must be the same where the training goes on, as JSON can hold it.
+    """
+
+    def __init__(self, path: pathlib.Path, model: keras.Model, settings: dict[str, Any]):
+        self.path, self.settings = path, json.loads(json.dumps(settings))
+        model.optimizer.build(model.trainable_variables)
+        self.variables = [*model.variables, *model.optimizer.variables]
+
+    def save(self, notes: Any) -> None:
+        """Writes the file; `notes` is more to be kept, as JSON can hold it."""
+        arrays = {str(place): keras.ops.convert_to_numpy(each.value) for place, each in enumerate(self.variables)}
+        about = np.array(json.dumps({"settings": self.settings, "notes": notes}))
+
+        def write(path: pathlib.Path) -> None:
+            with path.open("wb") as file:  # NumPy would change a name that does not end in `.npz`
+                np.savez(file, about=about, **arrays)
+
+        write_whole(self.path, write)
+
+    def restore(self) -> Any:
+        """Reads the file, and gives the notes.
+
+        Raises:
+            InputError: if it is missing, damaged, or of a run with other settings.
+        """
+        try:
+            # Opened here, because NumPy leaves a damaged file open.
+            with self.path.open("rb") as file, np.load(file) as values:
+                arrays = dict(values)
+            about = json.loads(str(arrays.pop("about")))
+            settings, notes = about["settings"], about["notes"]
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"--resume: expected a whole checkpoint, got {str(self.path)!r}: {error}") from error
+        other = [
+            f"{name} was {settings.get(name)!r} and is {mine!r}"
+            for name, mine in self.settings.items()
+            if mine != settings.get(name)
+        ]
+        if other:
+            raise InputError(f"--resume: {str(self.path)!r} is of a run with other settings: {'; '.join(other)}.")
+        for place, variable in enumerate(self.variables):
+            variable.assign(arrays[str(place)])
+        return notes
 
 
 def run_command(
