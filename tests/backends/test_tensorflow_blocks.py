@@ -54,9 +54,9 @@ def assert_as_the_plain_loop(plan, feed, rtol=1e-12):
 @pytest.mark.parametrize("return_sequences", [False, True])
 @pytest.mark.parametrize("layer", LAYERS)
 def test_blocks_and_a_rest(layer, return_sequences, masked):
-    # Two blocks of ten steps and three single ones.
+    # Three blocks and two single steps.
     plan, feed = prepared(layer(4, return_sequences=return_sequences, dtype="float64"), steps=23, masked=masked)
-    assert block_of(plan, feed.inputs) == (10, True)
+    assert block_of(plan, feed.inputs) == (7, True)
     assert_as_the_plain_loop(plan, feed)
 
 
@@ -155,6 +155,7 @@ def test_a_block_has_some_steps(steps, batch, units, unroll):
         assert count == unroll
     else:
         assert 1 <= count <= MOST_STEPS
+        assert not steps or steps > MOST_STEPS or count <= steps
 
 
 def test_a_subclass_runs_what_it_says():

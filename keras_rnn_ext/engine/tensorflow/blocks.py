@@ -122,9 +122,10 @@ def block_of(plan, inputs):
     """
     cell, steps, batch = plan.recurrence, inputs.shape[0], inputs.shape[1] or USUAL_BATCH
     most = max(1, min(MOST_STEPS, BLOCK_BYTES // (4 * batch * cell.gates * cell.units)))
-    # A number that leaves no rest, if there is one that is not much smaller.
-    even = [count for count in range(most // 2 + 1, most + 1) if steps and steps % count == 0]
-    count = int(plan.unroll) or max(even, default=most)
+    count = int(plan.unroll) or most
+    if steps and not plan.unroll:
+        # The fewest turns of the loop, blocks and single steps, and then the fewest single steps.
+        count = min(range(1, most + 1), key=lambda size: (steps // size + steps % size, steps % size))
     return count, plan.recompute or count * batch >= cell.features + cell.units
 
 

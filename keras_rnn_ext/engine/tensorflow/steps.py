@@ -69,7 +69,8 @@ def over_blocks(steps, block, body, carry, upward):
     whole = steps // block * block
     runs = [(0, whole, block), (whole, steps, 1)]
     for first, stop, count in runs if upward else reversed(runs):
-        if isinstance(stop, int) and first == stop:
+        if isinstance(stop, int) and stop - first in (0, count):
+            carry = carry if first == stop else body(first, count, *carry)
             continue
 
         def turn(start, carry, count=count):
