@@ -70,16 +70,14 @@ def milliseconds(epoch: Callable[[], object], windows: int) -> float:
     return (time.perf_counter() - start) / windows * 1e3
 
 
-def main() -> None:
-    """Checks, measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--units", type=int, default=4, help="of the recurrent layer (default: 4)")
-    parser.add_argument("--bits", type=int, default=50_000, help="of the series (default: 50000)")
-    parser.add_argument("--turns", type=int, default=9, help="epochs of each way (default: 9)")
-    options = parser.parse_args()
+def compare(units: int = 4, bits_count: int = 50_000, turns: int = 9) -> tuple[dict[str, list[float]], float, int]:
+    """Milliseconds a window of each way in each turn, how far apart their weights were, and how many windows.
 
-    bits = np.random.default_rng(0).integers(0, 2, options.bits)
-    windows = options.bits // ROWS // WINDOW
+    Raises:
+        ValueError: if the ways do not train the same weights.
+    """
+    bits = np.random.default_rng(0).integers(0, 2, bits_count)
+    windows = bits_count // ROWS // WINDOW
     x = bits.reshape(ROWS, -1)[:, : windows * WINDOW, None].astype("float32")
     y = np.roll(bits, ECHO_STEP).reshape(ROWS, -1)[:, : windows * WINDOW]
 
@@ -96,11 +94,11 @@ def main() -> None:
         kinds["TruncatedBPTT, jit_compile=True"] = (own, truncated, {"jit_compile": True})
         kinds["plain fit, MySimpleRNN, jit_compile=True"] = (own, plain_fit, {"jit_compile": True})
         kinds["plain fit, MySimpleRNN, steps_per_execution=333"] = (own, plain_fit, {"steps_per_execution": 333})
-    start = build(*own, options.units).get_weights()
+    start = build(own[0], own[1], units).get_weights()
 
     def make(name: str, windows: int) -> tuple[keras.Model, Callable[[], object]]:
         layers, way, arguments = kinds[name]
-        model = build(*layers, options.units)
+        model = build(layers[0], layers[1], units)
         model.set_weights(start)
         return model, way(model, x[:, : windows * WINDOW], y[:, : windows * WINDOW], **arguments)
 
@@ -110,24 +108,39 @@ def main() -> None:
         epoch()
         ends[name] = model.get_weights()
     apart = max(
-        np.abs(left - right).max() / np.abs(right).max()
+        float(np.abs(left - right).max() / np.abs(right).max())
         for end in ends.values()
         for left, right in zip(end, ends["TruncatedBPTT"], strict=True)
     )
     if apart > 1e-5:
-        raise SystemExit(f"The ways do not have the same weights after {CHECKED} windows: {apart:.1e} apart.")
+        raise ValueError(f"The ways do not have the same weights after {CHECKED} windows: {apart:.1e} apart.")
+    ways = {name: make(name, windows)[1] for name in kinds}
+    for epoch in ways.values():
+        epoch()
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(turns):
+        for name, epoch in ways.items():
+            times[name].append(milliseconds(epoch, windows))
+    return times, apart, windows
+
+
+def main() -> None:
+    """Checks, measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--units", type=int, default=4, help="of the recurrent layer (default: 4)")
+    parser.add_argument("--bits", type=int, default=50_000, help="of the series (default: 50000)")
+    parser.add_argument("--turns", type=int, default=9, help="epochs of each way (default: 9)")
+    options = parser.parse_args()
+
+    try:
+        times, apart, windows = compare(options.units, options.bits, options.turns)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     print(
         f"{keras.config.backend()}, {os.cpu_count()} CPUs: {windows} windows of {ROWS} x {WINDOW} steps, "
         f"{options.units} units. After {CHECKED} windows the weights are {apart:.0e} apart. Medians of {options.turns} "
         "turns:"
     )
-    ways = {name: make(name, windows)[1] for name in kinds}
-    for epoch in ways.values():
-        epoch()
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(options.turns):
-        for name, epoch in ways.items():
-            times[name].append(milliseconds(epoch, windows))
     first = statistics.median(times["TruncatedBPTT"])
     for name, taken in times.items():
         median = statistics.median(taken)

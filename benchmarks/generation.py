@@ -1,4 +1,4 @@
-"""Measures `generate` against one eager model call a character, side by side in one process.
+"""Measures `generate` against one model call a character, eager or by `predict`, side by side in one process.
 
     python benchmarks/generation.py
 
@@ -45,11 +45,49 @@ def eager(model: keras.Model, length: int) -> list[int]:
     return written
 
 
+def predicting(model: keras.Model, length: int) -> list[int]:
+    """One `predict` of `model` a character."""
+    written, state = [0], np.zeros((1, model.inputs[1].shape[1]), "float32")
+    for _ in range(length):
+        logits, state = model.predict([np.array([[written[-1]]], "int32"), state], verbose=0)
+        written.append(int(np.argmax(logits[0, -1])))
+    return written
+
+
 def milliseconds(way: Callable[[int], list[int]], length: int) -> float:
     """Time for a character."""
     start = time.perf_counter()
     way(length)
     return (time.perf_counter() - start) / length * 1e3
+
+
+def compare(
+    units: int = 1024, tokens: int = 65, length: int = 1000, eager_length: int = 50, turns: int = 9
+) -> tuple[dict[str, list[float]], int]:
+    """Milliseconds a character of each way in each turn, and how many distinct characters they wrote.
+
+    Raises:
+        ValueError: if the ways do not give the same text.
+    """
+    keras.utils.set_random_seed(0)
+    own = build((MyEmbedding, MyGRU, MyDense), tokens, units)
+    builtin = build((keras.layers.Embedding, keras.layers.GRU, keras.layers.Dense), tokens, units)
+    builtin.set_weights(own.get_weights())
+    trained = plain(own)
+    ways: dict[str, tuple[Callable[[int], list[int]], int]] = {
+        "generate": (lambda length: generate(trained, [0], length, "greedy").tolist(), length),
+        "eager call a character": (lambda length: eager(own, length), eager_length),
+        "the same, Keras's layers": (lambda length: eager(builtin, length), eager_length),
+        "predict, Keras's layers": (lambda length: predicting(builtin, length), max(1, eager_length // 5)),
+    }
+    texts = {name: way(eager_length) for name, (way, _) in ways.items()}
+    if any(text != texts["generate"] for text in texts.values()):
+        raise ValueError(f"The ways do not give the same text: {texts}")
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(turns):
+        for name, (way, count) in ways.items():
+            times[name].append(milliseconds(way, count))
+    return times, len(set(texts["generate"]))
 
 
 def main() -> None:
@@ -62,29 +100,14 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=9, help="turns of each way (default: 9)")
     options = parser.parse_args()
 
-    keras.utils.set_random_seed(0)
-    own = build((MyEmbedding, MyGRU, MyDense), options.tokens, options.units)
-    builtin = build((keras.layers.Embedding, keras.layers.GRU, keras.layers.Dense), options.tokens, options.units)
-    builtin.set_weights(own.get_weights())
-    trained = plain(own)
-    ways: dict[str, tuple[Callable[[int], list[int]], int]] = {
-        "generate": (lambda length: generate(trained, [0], length, "greedy").tolist(), options.length),
-        "eager call a character": (lambda length: eager(own, length), options.eager_length),
-        "the same, Keras's layers": (lambda length: eager(builtin, length), options.eager_length),
-    }
-    texts = {name: way(options.eager_length) for name, (way, _) in ways.items()}
-    if any(text != texts["generate"] for text in texts.values()):
-        raise SystemExit(f"The ways do not give the same text: {texts}")
+    try:
+        times, distinct = compare(options.units, options.tokens, options.length, options.eager_length, options.turns)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     print(
         f"{keras.config.backend()}, {os.cpu_count()} CPUs, GRU of {options.units} units, batch 1, {options.tokens} "
-        f"characters. The same {options.eager_length} characters, {len(set(texts['generate']))} of them distinct, from "
-        "each way."
+        f"characters. The same {options.eager_length} characters, {distinct} of them distinct, from each way."
     )
-
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(options.turns):
-        for name, (way, length) in ways.items():
-            times[name].append(milliseconds(way, length))
     best = statistics.median(times["generate"])
     for name, measured in times.items():
         median = statistics.median(measured)

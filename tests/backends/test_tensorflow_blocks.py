@@ -116,6 +116,19 @@ def test_two_halves_outside_of_training(masked):
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
+def test_two_halves_of_a_batch_of_unknown_size(jit_compile):
+    layer = MyGRU(50, return_sequences=True, return_state=True)
+    layer.build((None, 7, 2))
+    assert 4 * 128 * 3 * 50 in HALVED
+    signature = [tf.TensorSpec((None, 7, 2)), tf.TensorSpec((None, 7), tf.bool)]
+    compute = tf.function(lambda x, mask: layer(x, mask=mask), input_signature=signature, jit_compile=jit_compile)
+    for batch in (1, 2, 7):
+        sequences = tf.random.stateless_normal((batch, 7, 2), (batch, 0))
+        mask = tf.random.stateless_uniform((batch, 7), (batch, 1)) < 0.6
+        assert_close(compute(sequences, mask), layer(sequences, mask=mask), 1e-6)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("layer", LAYERS)
 def test_number_of_steps_unknown_when_it_is_traced(layer, jit_compile):
     made = layer(3, return_sequences=True, return_state=True)

@@ -76,15 +76,15 @@ class BlockLoop(Strategy):
 
 def _gains_from_halves(plan, feed):
     """Whether two loops side by side, each with half of the batch, are faster than one. In training they are not."""
-    batch = feed.inputs.shape[1]
-    return not plan.training and bool(batch) and 4 * batch * plan.recurrence.gates * plan.recurrence.units in HALVED
+    batch = feed.inputs.shape[1] or 2 * USUAL_BATCH
+    return not plan.training and 4 * batch * plan.recurrence.gates * plan.recurrence.units in HALVED
 
 
 def _halves(feed):
-    first = feed.inputs.shape[1] // 2
+    batch = tf.shape(feed.inputs)[1] if feed.inputs.shape[1] is None else feed.inputs.shape[1]
 
     def cut(tensor, axis):
-        return [None, None] if tensor is None else tf.split(tensor, [first, tensor.shape[axis] - first], axis)
+        return [None, None] if tensor is None else tf.split(tensor, [batch // 2, batch - batch // 2], axis)
 
     states = zip(*(cut(state, 0) for state in feed.states), strict=True)
     parts = zip(cut(feed.inputs, 1), states, cut(feed.mask, 1), strict=True)

@@ -1,0 +1,1 @@
+"""Measures the layers against their peers: `python -m benchmarks --help`."""

@@ -1,0 +1,167 @@
+"""`docs/benchmarks.md`, made from the JSON files of some runs."""
+
+import json
+import os
+import pathlib
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.measure import OURS
+from benchmarks.targets import SIX, TARGETS, place
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "benchmarks.md"
+BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
+MODES = {
+    "gradient": "With gradient",
+    "forward": "Forward alone",
+    "eager gradient": "Called eagerly, in a `GradientTape` loop",
+    "eager forward": "Called eagerly, forward alone",
+    "fit": "Whole models: an epoch of `fit`",
+    "generation": "Generation: a character",
+    "training": "Truncated back-propagation: a window",
+}
+HEAD = """# Benchmarks
+
+<!-- Written by `python -m benchmarks --page`: change benchmarks/page.py instead. -->
+
+All peers of a row ran in one process, in turns, after a check that they compute the same values and gradients. A time
+is the median of at least 7 rounds. A **ratio** is the peer's time over ours without XLA: above 1, ours is faster; in
+brackets, the quartiles of the rounds' ratios. The **share** is how much of the time the layer's matrix products would
+take at the rate of one large product, measured in the same rounds: a layer at 100 % could not be faster. On
+TensorFlow, graphs take any batch size, as in `fit`, except for W5, W10, W15 and `small`. Sizes are batch x steps x
+features x units. Peak memory is that of a process of its own, above what it held before the first call.
+
+```bash
+python -m benchmarks --memory --json tensorflow.json    # all workloads, half an hour or more
+python -m benchmarks W3 W4 --seconds 5                  # some
+python -m benchmarks --page tensorflow.json jax.json    # this page
+```
+"""
+
+
+def load(path: pathlib.Path) -> dict[str, Any]:
+    """A run.
+
+    Raises:
+        ValueError: if the file is missing, or is none of ours.
+    """
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+        if run["about"]["backend"] not in BACKENDS or not isinstance(run["results"], list):
+            raise KeyError("about")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"expected a file written by `python -m benchmarks --json`, got {str(path)!r}: {error!r}"
+        ) from error
+    return run
+
+
+def write(runs: Sequence[dict[str, Any]], path: pathlib.Path = PAGE) -> None:
+    """Writes the page."""
+    partial = path.with_name(f"partial-{path.name}")
+    partial.write_text(text(runs), encoding="utf-8")
+    os.replace(partial, path)
+
+
+def text(runs: Sequence[dict[str, Any]]) -> str:
+    """The page."""
+    parts = [HEAD]
+    for name, title in BACKENDS.items():
+        parts.append(f"## {title}\n")
+        own = [run for run in runs if run["about"]["backend"] == name]
+        # A later run's result takes the place of an earlier one's.
+        results = {(each["workload"], each["mode"]): each for run in own for each in run["results"]}
+        parts += [_about(run["about"]) for run in own] or ["Not measured.\n"]
+        parts.append(_targets(name, results))
+        if results:
+            parts += [_mode(mode, results) for mode in MODES if any(mode == each for _, each in results)]
+            parts.append(_costs(results))
+            parts.append(_refused(results))
+    return "\n".join(filter(None, parts))
+
+
+def _about(about: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    return (
+        f"{about['date']}, {about['processor']}, {about['cpus']} CPUs, {about['system']}, Python {about['python']}; "
+        f"{versions}; load when it began {about['load']}.\n"
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _targets(backend: str, results: dict) -> str:
+    rows = []
+    for target in (each for each in TARGETS if each.backend == backend):
+        measured, met = target.outcome(results)
+        rows.append([target.title, target.wanted, measured, {None: "", True: "met", False: "**missed**"}[met]])
+    return _table(["target", "aim", "measured", ""], rows)
+
+
+def _mode(mode: str, results: dict) -> str:
+    chosen = {workload: each for (workload, own), each in results.items() if own == mode and each["peers"]}
+    if not chosen:
+        return ""
+    chosen = dict(sorted(chosen.items(), key=lambda item: place(item[0])))
+    peers = list(dict.fromkeys(name for each in chosen.values() for name in each["peers"] if name != OURS))
+    rows = [
+        [
+            workload,
+            each["title"],
+            _number(each["peers"][OURS]["median"]),
+            _share(each["peers"][OURS]),
+            *(_ratio(each["peers"].get(name)) for name in peers),
+        ]
+        for workload, each in chosen.items()
+    ]
+    if all(workload in chosen for workload in SIX):
+        means = []
+        for name in peers:
+            ratios = [chosen[workload]["peers"].get(name, {}).get("ratio") for workload in SIX]
+            means.append("" if None in ratios else f"**{statistics.geometric_mean(ratios):.2f}**")
+        rows.append(["W1-W6", "geometric mean", "", "", *means])
+    return f"### {MODES[mode]}\n\n" + _table(["", "", "ours, ms", "share", *peers], rows)
+
+
+def _costs(results: dict) -> str:
+    rows = []
+    for (workload, mode), each in results.items():
+        for name, peer in each["peers"].items():
+            if peer["first_call"] is not None or peer["memory"] is not None:
+                rows.append([workload, mode, name, _seconds(peer["first_call"]), _number(peer["memory"])])
+    if not rows:
+        return ""
+    return "### First call and peak memory\n\n" + _table(["", "", "", "first call, s", "peak memory, MiB"], rows)
+
+
+def _refused(results: dict) -> str:
+    lines = [
+        f"- {workload}, {mode}, {name}: {reason}\n"
+        for (workload, mode), each in results.items()
+        for name, reason in each["refused"].items()
+    ]
+    return "### Not measured, and why\n\n" + "".join(lines) if lines else ""
+
+
+def _number(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+
+
+def _seconds(milliseconds: float | None) -> str:
+    return "not measured" if milliseconds is None else f"{milliseconds / 1e3:.2f}"
+
+
+def _share(peer: dict[str, Any]) -> str:
+    return f"{peer['share']:.0%}" if peer.get("share") is not None else ""
+
+
+def _ratio(peer: dict[str, Any] | None) -> str:
+    if not peer or peer["ratio"] is None:
+        return ""
+    spread = peer["ratio_quartiles"]
+    return f"{peer['ratio']:.2f}" + (f" ({spread[0]:.2f}-{spread[1]:.2f})" if spread else "")

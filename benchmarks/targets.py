@@ -1,0 +1,148 @@
+"""What was aimed at, and how it is read from what was measured."""
+
+import dataclasses
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+SIX = ("W1", "W2", "W3", "W4", "W5", "W6")
+SINGLE = {"W1": 1.8, "W2": 1.5, "W5": 1.7, "W6": 1.45}
+MODELS = ("W11-000", "W11-002-rnn", "W11-002-lstm", "W11-002-gru", "W11-003", "W11-004")
+
+
+def group(workload: str) -> str:
+    """What a workload can be called for short: `W8` for `W8-left`."""
+    return workload.split("-")[0]
+
+
+def place(workload: str) -> int:
+    """Where it stands in the table: by its number, and last without one."""
+    return int(group(workload)[1:]) if workload.startswith("W") else 99
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A bound on a quotient: one peer's time, memory or first call over another's.
+
+    Args:
+        backend: where.
+        title: of what.
+        mode: as in the results.
+        workloads: whose quotients are taken.
+        bound: the least that they must be; with `most`, the most that they may be.
+        over: the quotient's upper peer.
+        under: its lower one.
+        quantity: "median" (time), "memory" or "first_call".
+        mean: whether the bound is on the geometric mean, instead of on each workload.
+        most: see `bound`.
+    """
+
+    backend: str
+    title: str
+    mode: str
+    workloads: tuple[str, ...]
+    bound: float
+    over: str = "keras"
+    under: str = "ours"
+    quantity: str = "median"
+    mean: bool = False
+    most: bool = False
+
+    def outcome(self, results: Mapping[tuple[str, str], dict[str, Any]]) -> tuple[str, bool | None]:
+        """The measured quotient as text, and whether the target is met: None if something was not measured.
+
+        Args:
+            results: of this backend, by workload and mode.
+        """
+        found = {each: self._quotient(results.get((each, self.mode))) for each in self.workloads}
+        missing = [workload for workload, quotient in found.items() if quotient is None]
+        known = {workload: quotient for workload, quotient in found.items() if quotient is not None}
+        if missing:
+            return ("not measured" + (f": {', '.join(missing)}" if known else "")), None
+        if self.mean:
+            value, note = statistics.geometric_mean(known.values()), ""
+        else:
+            worst = (max if self.most else min)(known, key=lambda workload: known[workload])
+            value, note = known[worst], f" ({worst})" if len(known) > 1 else ""
+        return f"{value:.2f}{note}", value <= self.bound if self.most else value >= self.bound
+
+    def _quotient(self, result: dict[str, Any] | None) -> float | None:
+        peers = result["peers"] if result else {}
+        values = [peers.get(name, {}).get(self.quantity) for name in (self.over, self.under)]
+        if None in values:
+            return None
+        # Where nothing at all was needed, next to nothing was.
+        return max(values[0], 1e-3) / max(values[1], 1e-3)
+
+    @property
+    def wanted(self) -> str:
+        """The bound in words."""
+        which = "geometric mean" if self.mean else ("each" if len(self.workloads) > 1 else "")
+        return f"{which} {'≤' if self.most else '≥'} {self.bound:g}".strip()
+
+
+def _tensorflow() -> list[Target]:
+    def graph(title: str, workloads: tuple[str, ...], bound: float, **options: Any) -> Target:
+        return Target("tensorflow", title, "gradient", workloads, bound, **options)
+
+    def other(title: str, mode: str, workloads: tuple[str, ...], bound: float, **options: Any) -> Target:
+        return Target("tensorflow", title, mode, workloads, bound, **options)
+
+    return [
+        graph("W1-W6, with gradient", SIX, 1.45, mean=True),
+        graph("W1-W6, with gradient", SIX, 1.0),
+        *(graph(f"{one}, with gradient", (one,), least) for one, least in SINGLE.items()),
+        graph("W1-W6, with gradient, against `torch.nn`", SIX, 1.3, over="torch.nn", mean=True),
+        other("W1-W6, forward", "forward", SIX, 1.2, mean=True),
+        other("W1-W6, forward", "forward", SIX, 1.0),
+        graph("W7, recurrent dropout", ("W7",), 1.4),
+        graph("W7 at 32 x 100 x 128 x 128", ("W7-wide",), 2.0),
+        graph("W8, masks", ("W8-left", "W8-right"), 1.1),
+        graph("W9, bidirectional", ("W9",), 1.1),
+        other("W10, batch 1, in a graph", "forward", ("W10",), 1.1),
+        other("W10, batch 1, called eagerly", "eager forward", ("W10",), 15),
+        other("W1-W6, called eagerly", "eager forward", SIX, 3, mean=True),
+        other("W1-W6, an eager `GradientTape` loop", "eager gradient", SIX, 3, mean=True),
+        other("W11, whole models, an epoch of `fit`", "fit", MODELS, 1.25, mean=True),
+        other("W11, whole models, an epoch of `fit`", "fit", MODELS, 1.0),
+        other("W11, the first epoch, ours over Keras's", "fit", MODELS, 1.2, over="ours", under="keras",
+              quantity="first_call", most=True),
+        other("W12, generation, against an eager call", "generation", ("W12",), 20, over="keras, eager call"),
+        other("W12, generation, against `predict`", "generation", ("W12",), 80, over="keras, predict"),
+        other("W13, echo training, against `fit`", "training", ("W13",), 2, over="keras, fit"),
+        graph("W14, bfloat16, against Keras in float32", ("W14",), 2.3, over="keras float32"),
+        graph("W14, bfloat16, against the same policy", ("W14",), 1.25),
+        graph("W15, 20,000 steps", ("W15",), 1.3),
+        graph("W15, memory, recomputing, over Keras's", ("W15",), 0.25, over="ours, recompute", under="keras",
+              quantity="memory", most=True),
+        graph("W15, time, recomputing, over ours without", ("W15",), 1.4, over="ours, recompute", most=True),
+        graph("W1-W6, peak memory, ours over Keras's", SIX, 1.0, over="ours", under="keras", quantity="memory",
+              most=True),
+        other("An eager call with little to compute", "eager forward", ("small",), 1.0),
+    ]  # fmt: skip
+
+
+def _jax() -> list[Target]:
+    return [
+        Target("jax", "W1-W6, with gradient", "gradient", SIX, 1.15, mean=True),
+        Target("jax", "W1-W6, with gradient", "gradient", SIX, 0.95),
+        Target("jax", "W1-W6, with gradient, against plain `lax.scan`", "gradient", SIX, 1.0, "lax.scan", mean=True),
+        Target("jax", "W1-W6, peak memory, ours over Keras's", "gradient", SIX, 1.0, "ours", "keras", "memory",
+               most=True),
+        Target("jax", "An eager call with little to compute", "eager forward", ("small",), 1.0),
+    ]  # fmt: skip
+
+
+def _torch() -> list[Target]:
+    return [
+        Target("torch", "W1-W6, with gradient", "gradient", SIX, 1.8, mean=True),
+        Target("torch", "W1-W6, forward", "forward", SIX, 2.3, mean=True),
+        Target("torch", "W1-W6, with gradient", "gradient", SIX, 1.0),
+        Target("torch", "W1-W6, with gradient, against `torch.nn`", "gradient", SIX, 0.95, "torch.nn", mean=True),
+        Target("torch", "W1-W6, peak memory, ours over Keras's", "gradient", SIX, 1.0, "ours", "keras", "memory",
+               most=True),
+        Target("torch", "A call with little to compute", "forward", ("small",), 1.0),
+    ]  # fmt: skip
+
+
+TARGETS = (*_tensorflow(), *_jax(), *_torch())
