@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib.util
 import json
 import math
 import re
@@ -36,11 +37,9 @@ def agreed(workload, mode, leave_out="XLA"):
 @pytest.mark.parametrize("layer", workloads.GATES)
 def test_all_peers_agree(layer):
     found = agreed(dataclasses.replace(TINY, layer=layer), "gradient")
-    assert {"keras", "ours"} < found
-    if keras.config.backend() == "jax":
-        assert "lax.scan" in found
-    if keras.config.backend() == "torch":
-        assert {"torch.nn", "torch._VF"} < found
+    others = {"torch.nn", "torch._VF"} if importlib.util.find_spec("torch") else set()
+    others = {"lax.scan"} if keras.config.backend() == "jax" else others
+    assert {"keras", "ours"} | others <= found
 
 
 def test_peers_agree_in_inference():
