@@ -23,7 +23,7 @@ def _backend():
 
 
 # Tests of what one backend alone has are collected on that backend.
-collect_ignore = [f"backends/test_{name}.py" for name in ("tensorflow", "jax", "torch") if name != _backend()]
+collect_ignore_glob = [f"backends/test_{name}*.py" for name in ("tensorflow", "jax", "torch") if name != _backend()]
 
 
 def pytest_configure(config):
