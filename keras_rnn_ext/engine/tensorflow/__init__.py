@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_rnn_ext.core.strategy import Engine, enrol
 from keras_rnn_ext.engine.loops import CellByCell, Loop, ProjectedLoop, python_scan
 from keras_rnn_ext.engine.tensorflow.blocks import BlockLoop
+from keras_rnn_ext.engine.tensorflow.steps import make_list, number_of_steps, stack
 
 
 def scan(body, carry, values, blank, turns):
@@ -15,11 +16,11 @@ def scan(body, carry, values, blank, turns):
     if tf.executing_eagerly():
         return python_scan(body, carry, values, blank)
     flat = keras.tree.flatten(values)
-    steps = flat[0].shape[0] if flat[0].shape[0] is not None else tf.shape(flat[0])[0]
+    steps = number_of_steps(flat[0])
     arrays = [tf.TensorArray(value.dtype, size=steps, element_shape=value.shape[1:]).unstack(value) for value in flat]
     outputs = ()
     if blank is not None:
-        outputs = (tf.TensorArray(blank.dtype, size=steps, element_shape=blank.shape),)
+        outputs = (make_list(steps, blank),)
 
     def turn(time, carry, outputs, count):
         for _ in range(count):
@@ -46,21 +47,12 @@ def scan(body, carry, values, blank, turns):
     _, carry, outputs = loop(whole if turns > 1 else 0, carry, outputs, steps, 1)
     if blank is None:
         return carry, None
-    return carry, _stack(outputs[0], blank, steps)
+    return carry, stack(outputs[0], steps, blank)
 
 
 def _with_shape_of(new, old):
     new.set_shape(old.shape)
     return new
-
-
-def _stack(array, blank, steps):
-    # `TensorArray.stack` cannot give an empty stack of tensors whose batch size is unknown.
-    stacked = tf.raw_ops.TensorListStack(
-        input_handle=array.flow, element_shape=tf.shape(blank), element_dtype=blank.dtype, num_elements=-1
-    )
-    stacked.set_shape([steps if isinstance(steps, int) else None, *blank.shape])
-    return stacked
 
 
 def compiled(program):

@@ -27,7 +27,7 @@ from keras_rnn_ext.engine.tensorflow.steps import (
     stack,
     with_shapes_of,
     write_each,
-)  # fmt: skip
+)
 
 MOST_STEPS = 10
 BLOCK_BYTES = 2**19  # of a block's projected inputs: they should stay in the cache of a core
@@ -158,9 +158,7 @@ class _Loop:
     @classmethod
     def of(cls, plan, feed):
         gate, block = gate_of(plan.recurrence), block_of(plan, feed.inputs)
-        return cls(
-            plan.recurrence, gate, *block, feed.mask, feed.noise, plan.return_sequences, plan.recompute
-        )  # fmt: skip
+        return cls(plan.recurrence, gate, *block, feed.mask, feed.noise, plan.return_sequences, plan.recompute)
 
     def project(self, inputs, weights):
         return self.cell.project(inputs, weights, self.noise)

@@ -36,8 +36,7 @@ def with_shapes_of(old, new):
 
 def make_list(size, like, width=None):
     """A list for tensors in the type and shape of `like`, or of that with another width."""
-    shape = like.shape if width is None else [like.shape[0], width]
-    return tf.TensorArray(like.dtype, size=size, element_shape=shape)
+    return tf.TensorArray(like.dtype, size=size, element_shape=_shape(like, width))
 
 
 def write_each(lists, place, values):
@@ -48,12 +47,16 @@ def write_each(lists, place, values):
 def stack(array, steps, like, width=None):
     """A list made by `make_list` as one tensor."""
     # `TensorArray.stack` cannot give an empty stack of tensors whose batch size is unknown.
-    width = like.shape[-1] if width is None else width
+    shape = tf.shape(like) if width is None else [tf.shape(like)[0], width]
     stacked = tf.raw_ops.TensorListStack(
-        input_handle=array.flow, element_shape=[tf.shape(like)[0], width], element_dtype=like.dtype, num_elements=-1
+        input_handle=array.flow, element_shape=shape, element_dtype=like.dtype, num_elements=-1
     )
-    stacked.set_shape([steps if isinstance(steps, int) else None, like.shape[0], width])
+    stacked.set_shape([steps if isinstance(steps, int) else None, *_shape(like, width)])
     return stacked
+
+
+def _shape(like, width):
+    return like.shape if width is None else [like.shape[0], width]
 
 
 def over_blocks(steps, block, body, carry, upward):
