@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+PROCESSES = 3  # whose median is taken: where pieces of memory come to lie is chance
 CALLS = 3  # the first one traces and compiles; the rest show what is left behind
 TIMEOUT = 1800  # seconds
 

@@ -31,7 +31,8 @@ is the median of at least 7 rounds. A **ratio** is the peer's time over ours wit
 brackets, the quartiles of the rounds' ratios. The **share** is how much of the time the layer's matrix products would
 take at the rate of one large product, measured in the same rounds: a layer at 100 % could not be faster. On
 TensorFlow, graphs take any batch size, as in `fit`, except for W5, W10, W15 and `small`. Sizes are batch x steps x
-features x units. Peak memory is that of a process of its own, above what it held before the first call.
+features x units. Peak memory is that of a process of its own, above what it held before the first call, the median of
+three.
 
 ```bash
 python -m benchmarks --memory --json tensorflow.json    # all workloads, half an hour or more

@@ -69,6 +69,9 @@ class MyRNN(CarriesState, keras.layers.RNN):
     (2, 7, 5)
     """
 
+    # Whether another loop runs at the same time, as that of the other direction does.
+    accompanied = False
+
     def __init__(
         self,
         cell,
@@ -117,6 +120,18 @@ class MyRNN(CarriesState, keras.layers.RNN):
         self.learned_initial_state = learned_initial_state
         self.recompute = recompute
         self._programs = Untracked({})
+
+    @property
+    def supports_jit(self):
+        """Whether `compile(jit_compile="auto")` may use XLA: not where TensorFlow calls cuDNN, unknown to XLA."""
+        return self._supports_jit and all(
+            strategy.fits_xla(self._plan(as_recurrence(self.cell, training), False, training, None, None, False))
+            for training in (False, True)
+        )
+
+    @supports_jit.setter
+    def supports_jit(self, supports):
+        self._supports_jit = supports
 
     # Shapes and masks
 
@@ -236,6 +251,7 @@ class MyRNN(CarriesState, keras.layers.RNN):
             noisy=bool(training) and recurrence.noisy,
             training=bool(training),
             recompute=self.recompute,
+            accompanied=self.accompanied,
             steps=steps,
             batch=batch,
             eager=eager,

@@ -1,5 +1,7 @@
 """Matrix products over any number of leading axes, with dropout masks."""
 
+import functools
+
 from keras import ops
 
 
@@ -9,14 +11,14 @@ def product(values, kernel, noise=None):
     Args:
         values: `(..., batch, features)`.
         kernel: `(features, gates * units)`, or what `per_gate` made of it.
-        noise: None, one mask `(batch, features)`, or a mask per gate `(gates, batch, features)`.
+        noise: None, one mask `(batch, features)`, or a mask per gate `(gates, batch, features)`, also as a list.
 
     Returns:
         `(..., batch, gates * units)`.
     """
     if noise is None:
         return _flat_product(values, kernel)
-    if len(noise.shape) == 2:
+    if not _is_per_gate(noise):
         return _flat_product(values * noise, kernel)
     parts = [_flat_product(values * noise[gate], part) for gate, part in enumerate(per_gate(kernel, noise))]
     return ops.concatenate(parts, axis=-1)
@@ -24,9 +26,18 @@ def product(values, kernel, noise=None):
 
 def per_gate(kernel, noise):
     """The kernel as a list of a part per gate, if there is a mask per gate. A loop does this before it starts."""
-    if noise is None or len(noise.shape) == 2 or isinstance(kernel, list):
+    if not _is_per_gate(noise) or isinstance(kernel, list):
         return kernel
-    return ops.split(kernel, noise.shape[0], axis=-1)
+    return ops.split(kernel, len(noise) if isinstance(noise, list) else noise.shape[0], axis=-1)
+
+
+def listed_by_gate(noise):
+    """The masks as a list of one per gate, if there is one per gate. A loop does this before it starts."""
+    return ops.unstack(noise, axis=0) if _is_per_gate(noise) else noise
+
+
+def _is_per_gate(noise):
+    return isinstance(noise, list) or (noise is not None and len(noise.shape) == 3)
 
 
 def gradient_through(gradient, transposed, noise=None):
@@ -36,10 +47,11 @@ def gradient_through(gradient, transposed, noise=None):
     """
     if noise is None:
         return _flat_product(gradient, transposed)
-    if len(noise.shape) == 2:
+    if not _is_per_gate(noise):
         return _flat_product(gradient, transposed) * noise
     parts = ops.split(gradient, len(transposed), axis=-1)
-    return sum(_flat_product(part, transposed[gate]) * noise[gate] for gate, part in enumerate(parts))
+    through = [_flat_product(part, transposed[gate]) * noise[gate] for gate, part in enumerate(parts)]
+    return functools.reduce(ops.add, through)
 
 
 def _flat_product(values, kernel):

@@ -24,6 +24,7 @@ class Plan:
     noisy: bool = False
     training: bool = False
     recompute: bool = False
+    accompanied: bool = False  # whether another loop runs at the same time
     steps: int | None = None
     batch: int | None = None
     eager: bool = False
@@ -49,6 +50,8 @@ class Strategy(abc.ABC):
     summary: str
     # Whether it runs on cuDNN.
     is_cudnn = False
+    # Whether XLA can compile it, on backends that ask for that.
+    fits_xla = True
 
     @abc.abstractmethod
     def obstacle(self, plan: Plan) -> str | None:
@@ -120,6 +123,13 @@ def choose(plan: Plan) -> Strategy:
 
 def _first(plan):
     return next(strategy for strategy in engine().strategies if strategy.obstacle(plan) is None)
+
+
+def fits_xla(plan: Plan) -> bool:
+    """Whether XLA can compile what would run."""
+    if plan.recurrence.kind == "stack":
+        return all(fits_xla(dataclasses.replace(plan, recurrence=member)) for member in plan.recurrence.members)
+    return _first(plan).fits_xla
 
 
 def run(plan: Plan, feed: Feed):

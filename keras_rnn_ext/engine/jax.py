@@ -1,9 +1,11 @@
-"""JAX: `lax.scan`; called eagerly, the whole layer compiled once."""
+"""JAX: `lax.scan`, or cuDNN's LSTM on a GPU; called eagerly, the whole layer compiled once."""
 
 import jax
 import keras
+from jax.experimental import rnn
 
 from keras_rnn_ext.core.strategy import Engine, Strategy, enrol
+from keras_rnn_ext.engine.library import LibraryLayer, flat_parameters
 from keras_rnn_ext.engine.loops import CellByCell, Loop, ProjectedLoop
 
 
@@ -55,6 +57,51 @@ class LoopWithVariables(Strategy):
         return Loop(carried_scan(plan.recurrence.cell.variables)).run(plan, feed)
 
 
+def has_gpu():
+    """Whether JAX computes on a GPU with CUDA, rather than one with ROCm."""
+    return jax.default_backend() == "gpu" and "cuda" in jax.devices()[0].client.platform_version.lower()
+
+
+class CudnnLayer(LibraryLayer):
+    """`jax.experimental.rnn.lstm`, which Keras's LSTM calls too where there is no mask."""
+
+    name = "cuDNN layer"
+    summary = "cuDNN's LSTM"
+    library = "cuDNN"
+    is_cudnn = True
+
+    def obstacle(self, plan):
+        if not has_gpu():
+            return "JAX sees no GPU with CUDA"
+        if plan.use_cudnn is False:
+            return "`use_cudnn=False`"
+        if plan.unroll is True:
+            return "`unroll=True`"
+        if plan.recompute:
+            return "`recompute=True`, and cuDNN keeps what it needs"
+        reason = super().obstacle(plan)
+        if reason is None and plan.recurrence.library_name != "lstm":
+            return "of cuDNN's layers JAX has the LSTM alone"
+        if reason is None and plan.recurrence.compute_dtype != "float32":
+            return "JAX calls cuDNN in float32 alone"
+        return reason
+
+    def call_kernel(self, recurrence, inputs, lengths, states, weights):
+        steps, batch, features = inputs.shape
+        outputs, *new_states = rnn.lstm(
+            jax.numpy.swapaxes(inputs, 0, 1),
+            *(state[None] for state in states),
+            flat_parameters(recurrence, weights),
+            jax.numpy.full((batch,), steps, "int32") if lengths is None else lengths,
+            features,
+            recurrence.units,
+            1,  # layers
+            0.0,  # dropout between layers
+            False,  # bidirectional
+        )
+        return jax.numpy.swapaxes(outputs, 0, 1), [new[0] for new in new_states]
+
+
 def _changing(recurrence):
     variables = getattr(recurrence.cell, "variables", [])
     return [variable for variable in variables if not variable.trainable]
@@ -63,7 +110,7 @@ def _changing(recurrence):
 enrol(
     "jax",
     Engine(
-        strategies=(CellByCell(), ProjectedLoop(scan), LoopWithVariables(), Loop(scan)),
+        strategies=(CellByCell(), CudnnLayer(), ProjectedLoop(scan), LoopWithVariables(), Loop(scan)),
         runs_eagerly=lambda sequences: not isinstance(sequences, jax.core.Tracer),
         gradients=lambda loss, tensors: jax.jit(jax.grad(loss))(list(tensors)),
         compile=jax.jit,

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_rnn_ext.core.compat import Untracked, attached_mask
+from keras_rnn_ext.core.layer import MyRNN
 from keras_rnn_ext.core.recurrence import accepts
 from keras_rnn_ext.core.registration import register
 
@@ -70,6 +71,9 @@ class MyBidirectional(keras.layers.Bidirectional):
                 )
         super().__init__(layer, merge_mode=merge_mode, backward_layer=backward_layer, **kwargs)
         self._first_weights = None if weights is None else Untracked(weights)
+        for own in (self.forward_layer, self.backward_layer):
+            if isinstance(own, MyRNN):
+                own.accompanied = True
 
     def build(self, sequences_shape, initial_state_shape=None):
         super().build(sequences_shape, initial_state_shape)

@@ -1,13 +1,18 @@
 """`jit`, `grad`, `stateless_call`, and what a trace must not leave behind."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
 import pytest
+from jax.experimental import rnn
 
 import keras_rnn_ext
 from keras_rnn_ext import MyDense, MyGRU, MyGRUCell, MyLSTM, MyRNN
+from keras_rnn_ext.core import strategy
+from keras_rnn_ext.engine import jax as engine
 from tests.helpers import assert_close, to_numpy
 
 NAMES = ["SimpleRNN", "LSTM", "GRU"]
@@ -104,3 +109,68 @@ def test_states_can_be_reset_between_epochs(layer):
     model.optimizer.learning_rate = 0.0
     model.fit(SEQUENCES, np.zeros((2, 1)), epochs=2, shuffle=False, verbose=0, callbacks=[Reset()])
     assert_close(seen[1], seen[0], 1e-6)
+
+
+# cuDNN's LSTM, without a GPU: in the place of the kernel stands JAX's own reference for it.
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A machine with a GPU, as far as anybody asks."""
+
+    def kernel(x, h_0, c_0, weights, seq_lengths, input_size, hidden_size, num_layers, dropout, bidirectional):
+        parts = rnn.unpack_lstm_weights(weights, input_size, hidden_size, num_layers, bidirectional)
+        return rnn.lstm_ref(
+            x, h_0, c_0, *parts, seq_lengths, input_size, hidden_size, num_layers, dropout, bidirectional
+        )
+
+    monkeypatch.setattr(engine, "has_gpu", lambda: True)
+    monkeypatch.setattr(rnn, "lstm", kernel)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("options", [{}, {"use_bias": False}, {"dropout": 0.5}, {"return_sequences": True}])
+def test_cudnn_computes_what_the_loop_computes(gpu, options, masked):
+    layer = MyLSTM(4, **options)
+    sequences = np.random.default_rng(0).normal(size=(3, 6, 2)).astype("float32")
+    mask = jnp.asarray([[1, 1, 1, 1, 1, 1], [0, 1, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0]], bool) if masked else None
+    layer.build(sequences.shape)
+    states = [jnp.full((3, 4), 0.5), jnp.full((3, 4), -0.5)]
+    _, plan, feed, _ = layer.prepare(sequences, states, mask, training=True)
+    chosen, loop = strategy.choose(plan), strategy.engine().strategies[-1]
+    assert chosen.name == "cuDNN layer"
+
+    def loss(way, inputs, weights):
+        outputs, states = way.run(plan, feed._replace(inputs=inputs, weights=weights))
+        return sum(jnp.sum(jnp.sin(each)) for each in (outputs, *states)), (outputs, states)
+
+    found = [
+        jax.value_and_grad(functools.partial(loss, way), argnums=(0, 1), has_aux=True)(feed.inputs, feed.weights)
+        for way in (chosen, loop)
+    ]
+    assert_close(*found, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "facts", "reason"),
+    [
+        (lambda: MyLSTM(4), {"training": True, "masked": True}, None),
+        (lambda: MyLSTM(4, recurrent_dropout=0.5), {"training": True}, "cuDNN's layers have no recurrent dropout"),
+        (lambda: MyGRU(4), {}, "of cuDNN's layers JAX has the LSTM alone"),
+        (lambda: MyLSTM(4, dtype="mixed_bfloat16"), {}, "JAX calls cuDNN in float32 alone"),
+        (lambda: MyLSTM(4, use_cudnn=False), {}, "`use_cudnn=False`"),
+        (lambda: MyLSTM(4, recompute=True), {}, "`recompute=True`, and cuDNN keeps what it needs"),
+        (lambda: MyLSTM(4, unroll=True), {}, "`unroll=True`"),
+    ],
+)
+def test_when_cudnn_runs(gpu, layer, facts, reason):
+    text = layer().explain(**facts)
+    if reason is None:
+        assert text.startswith("backend jax: cuDNN layer")
+    else:
+        assert f"cuDNN layer: not used: {reason} " in text
+        assert not text.startswith("backend jax: cuDNN layer")
+
+
+def test_without_a_gpu():
+    assert "cuDNN layer: not used: JAX sees no GPU with CUDA " in MyLSTM(4).explain()

@@ -56,7 +56,7 @@ def assert_as_the_plain_loop(plan, feed, rtol=1e-12):
 def test_blocks_and_a_rest(layer, return_sequences, masked):
     # Three blocks and two single steps.
     plan, feed = prepared(layer(4, return_sequences=return_sequences, dtype="float64"), steps=23, masked=masked)
-    assert block_of(plan, feed.inputs) == (7, True)
+    assert block_of(plan, feed.inputs) == (7, True, 1)
     assert_as_the_plain_loop(plan, feed)
 
 
@@ -163,7 +163,7 @@ def test_number_of_steps_unknown_when_it_is_traced(layer, jit_compile):
 def test_a_block_has_some_steps(steps, batch, units, unroll):
     cell = MyGRUCell(units)
     cell.features = 8
-    count, _ = block_of(strategy.Plan(cell, unroll=unroll), tf.keras.Input((batch, 8), batch_size=steps))
+    count, *_ = block_of(strategy.Plan(cell, unroll=unroll), tf.keras.Input((batch, 8), batch_size=steps))
     if unroll:
         assert count == unroll
     else:

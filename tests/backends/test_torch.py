@@ -98,3 +98,30 @@ def test_hand_written_training_loop():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A machine with a GPU, as far as anybody asks."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("options", "facts", "name"),
+    [
+        ({}, {}, "fused layer"),
+        ({"use_cudnn": True}, {"masked": True}, "fused layer"),
+        ({"use_cudnn": False}, {}, "projected loop"),
+        ({"recurrent_dropout": 0.5}, {"training": True}, "projected loop"),
+        # Preparing the weights costs nothing worth mentioning there.
+        ({}, {"steps": 1}, "fused layer"),
+    ],
+)
+def test_which_strategy_a_gpu_has(gpu, options, facts, name):
+    assert MyLSTM(1024, **options).explain(**facts).startswith(f"backend torch: {name}")
+
+
+def test_use_cudnn_true(gpu):
+    assert MyLSTM(4, use_cudnn=True)(SEQUENCES).shape == (2, 4)
+    with pytest.raises(ValueError, match="use_cudnn=True was specified, but cuDNN does not serve"):
+        MyLSTM(4, use_cudnn=True, activation="relu")(SEQUENCES)

@@ -19,6 +19,8 @@ class AnyGate:
 
     # Whether projected input and recurrent product enter only as their sum, so that they have one gradient.
     summed = False
+    # Whether there may be weights beside those of the two products.
+    has_weights = True
 
     @property
     def kept(self):
@@ -36,8 +38,8 @@ class AnyGate:
     def backward(self, kept, old, new, d_new, weights):
         """From the gradient of the new states: those of `(projected, recurrent)`, of the old states, and of weights.
 
-        The part of the first state that goes through the recurrent product is left out. That of the weights is a list,
-        empty if the gate has none.
+        `new` is the first of the new states. The part of the first state that goes through the recurrent product is
+        left out. That of the weights is a list, empty if the gate has none.
         """
         projected, recurrent = kept
         inner = [projected, recurrent, *old]
@@ -58,13 +60,14 @@ class SimpleGate:
     activation: Any
     gradient: Any  # of the activation, from its output and the gradient of that
     summed = True
+    has_weights = False
     kept = ()
 
     def forward(self, projected, recurrent, states, weights):
         return [self.activation(projected + recurrent)], ()
 
     def backward(self, kept, old, new, d_new, weights):
-        return [self.gradient(new[0], d_new[0])], [None], []
+        return [self.gradient(new, d_new[0])], [None], []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +76,7 @@ class LSTMGate:
 
     units: int
     summed = True
+    has_weights = False
 
     @property
     def kept(self):
@@ -105,6 +109,7 @@ class GRUGate:
 
     units: int
     summed = False
+    has_weights = False
 
     @property
     def kept(self):

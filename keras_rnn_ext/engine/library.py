@@ -1,0 +1,109 @@
+"""What the kernels of other libraries, cuDNN's and torch's, have in common.
+
+They know the plain SimpleRNN, LSTM and GRU, want their weights in one layout, and know no mask, but they know rows of
+different lengths. As a masked step changes nothing, a row is the same as its valid steps alone: these are moved to the
+front, run, and their outputs put back where they belong.
+"""
+
+import abc
+
+from keras import ops
+
+from keras_rnn_ext.core.strategy import Strategy
+
+# Where a library's gates stand among ours: i, f, c, o as ours; r, z, n where we have z, r, h.
+GATE_ORDER = {"lstm": (0, 1, 2, 3), "gru": (1, 0, 2), "rnn_tanh": (0,), "rnn_relu": (0,)}
+
+
+class LibraryLayer(Strategy):
+    """Abstract: a layer of another library."""
+
+    library: str
+
+    def obstacle(self, plan):
+        recurrence = plan.recurrence
+        if getattr(recurrence, "library_name", None) is None:
+            return f"{self.library} has no layer for this cell with these activations"
+        if not recurrence.is_plain:
+            return "a subclass computes something else"
+        if not recurrence.pure:
+            return "the cell is a subclass, which may use variables of its own"
+        if plan.noisy and recurrence.recurrent_dropout:
+            return f"{self.library}'s layers have no recurrent dropout"
+        if plan.noisy and recurrence.dropout_mask_count is not None:
+            return f"{self.library}'s layers have no dropout per gate"
+        if plan.steps == 0 or plan.batch == 0:
+            return "there are no steps"
+        return None
+
+    @abc.abstractmethod
+    def call_kernel(self, recurrence, inputs, lengths, states, weights):
+        """`(outputs, states)` of sequences `(steps, batch, features)`.
+
+        Args:
+            recurrence: the cell.
+            inputs: the sequences.
+            lengths: how many steps of each row count, at least one; None: all. What outputs hold behind them does not
+                matter.
+            states: the states before the first step.
+            weights: the cell's weights.
+        """
+
+    def run(self, plan, feed):
+        inputs = feed.inputs * feed.noise["inputs"] if "inputs" in feed.noise else feed.inputs
+        if feed.mask is None:
+            outputs, states = self.call_kernel(plan.recurrence, inputs, None, feed.states, feed.weights)
+            return (outputs if plan.return_sequences else outputs[-1]), states
+        count = ops.cumsum(ops.cast(feed.mask, "int32"), axis=0)
+        lengths, time = count[-1], ops.expand_dims(ops.arange(ops.shape(inputs)[0], dtype="int32"), 1)
+        # The valid steps of each row first, in their order.
+        order = ops.argsort(ops.where(feed.mask, time, time + ops.shape(inputs)[0]), axis=0)
+        # No kernel takes an empty row: one step is run there, and not looked at.
+        outputs, states = self.call_kernel(
+            plan.recurrence, _steps(inputs, order), ops.maximum(lengths, 1), feed.states, feed.weights
+        )
+        some = ops.expand_dims(lengths > 0, -1)
+        states = [ops.where(some, new, old) for new, old in zip(states, feed.states, strict=True)]
+        # How many valid steps there were up to each step: the output of the last of them, zeros before the first.
+        count = count if plan.return_sequences else count[-1:]
+        outputs = _steps(outputs, ops.maximum(count - 1, 0))
+        outputs = ops.where(ops.expand_dims(count > 0, -1), outputs, ops.zeros_like(outputs))
+        return (outputs if plan.return_sequences else outputs[0]), states
+
+
+def _steps(values, index):
+    """Of `values` `(steps, batch, features)`, in each row the steps that `index` `(any, batch)` tells."""
+    batch, width = ops.shape(values)[1], values.shape[-1]
+    rows = ops.cast(index, "int32") * batch + ops.arange(batch, dtype="int32")
+    taken = ops.take(ops.reshape(values, (-1, width)), ops.reshape(rows, (-1,)), axis=0)
+    return ops.reshape(taken, (*ops.shape(index)[:1], batch, width))
+
+
+def kernels(recurrence, weights):
+    """`[kernel, recurrent kernel]`, transposed, with the library's order of gates: `(gates * units, features)`."""
+    order = GATE_ORDER[recurrence.library_name]
+    return [ops.transpose(_columns(weights[name], order)) for name in ("kernel", "recurrent_kernel")]
+
+
+def biases(recurrence, weights):
+    """The bias of the input product and that of the recurrent one, `(gates * units,)` each; none without bias."""
+    if not recurrence.use_bias:
+        return []
+    order, bias = GATE_ORDER[recurrence.library_name], weights["bias"]
+    return [_columns(part, order) for part in (bias, weights.get("recurrent_bias", ops.zeros_like(bias)))]
+
+
+def flat_parameters(recurrence, weights):
+    """All weights as one vector, as cuDNN has them: kernels, then two biases."""
+    parts = kernels(recurrence, weights)
+    given = biases(recurrence, weights)
+    if not given:
+        given = [ops.zeros((2 * recurrence.gates * recurrence.units,), dtype=parts[0].dtype)]
+    return ops.concatenate([ops.reshape(part, (-1,)) for part in (*parts, *given)])
+
+
+def _columns(weight, order):
+    if order == tuple(range(len(order))):
+        return weight
+    parts = ops.split(weight, len(order), axis=-1)
+    return ops.concatenate([parts[place] for place in order], axis=-1)
