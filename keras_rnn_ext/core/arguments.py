@@ -5,6 +5,7 @@ The attribute has the argument's name, its check and its conversion follow from 
 reads the signature back.
 """
 
+import functools
 import inspect
 import math
 import numbers
@@ -20,6 +21,7 @@ _KERAS_OBJECTS = {
 }
 
 
+@functools.cache
 def parameters(cls):
     """The parameters of `cls.__init__`, by name, without `self` and `**kwargs`."""
     variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)

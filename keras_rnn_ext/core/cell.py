@@ -8,6 +8,7 @@ Both are pure: weights come in as tensors in the compute dtype and random masks 
 so the engine may run them in any loop, compile them, or take their gradients itself.
 """
 
+import functools
 import inspect
 
 import keras
@@ -90,10 +91,12 @@ class RecurrentCell(Configured, DropoutRNNCell, keras.layers.Layer):
         Known is what this package wrote: not a subclass, unless it says `pure = True`, and not an activation from
         elsewhere, which may have variables of its own.
         """
-        return _is_ours(type(self)) and all(
+        if not _is_ours(type(self)):
+            return False
+        values = [getattr(self, name) for owner in self._owners for name in _activations_of(owner)]
+        return all(
             getattr(value, "__module__", "").partition(".")[0] == "keras" and inspect.isfunction(value)
-            for name, value in vars(self).items()
-            if name.endswith("activation")
+            for value in values
         )
 
     @property
@@ -180,6 +183,11 @@ class RecurrentCell(Configured, DropoutRNNCell, keras.layers.Layer):
 
 def _is_ours(thing):
     return thing.__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
+@functools.cache
+def _activations_of(owner):
+    return [name for name in parameters(owner) if name.endswith("activation")]
 
 
 def _drawn_in_float32(initializer):

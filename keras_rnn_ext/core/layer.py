@@ -225,10 +225,12 @@ class MyRNN(CarriesState, keras.layers.RNN):
         if recurrence.kind != "foreign" or keras.backend.is_float_dtype(sequences.dtype):
             sequences = ops.cast(sequences, recurrence.input_dtype)
         # Zeros are nothing special to a cell of ours; to another they may be, so there only NaN and infinity go.
-        sequences = masks.blank_masked(mask, sequences, keep_finite=not recurrence.pure)
+        if mask is not None:
+            sequences = masks.blank_masked(mask, sequences, keep_finite=not recurrence.pure)
         states = self.starting_states(initial_state, ops.shape(sequences)[1] if batch is None else batch)
         # One step stands for all: a mask is drawn per sequence.
-        noise = recurrence.draw_noise(_a_step(sequences), states, training)
+        step = _a_step(sequences) if recurrence.noisy or recurrence.kind in ("stack", "foreign") else None
+        noise = recurrence.draw_noise(step, states, training)
         plan = self._plan(recurrence, mask is not None, training, batch, steps, backend.runs_eagerly(sequences))
         feed = strategy.Feed(sequences, states, mask, recurrence.gather_weights(), noise)
         return recurrence, plan, feed, pack
@@ -267,7 +269,8 @@ class MyRNN(CarriesState, keras.layers.RNN):
                 outputs = ops.transpose(outputs, (1, 0, *range(2, len(outputs.shape))))
             outputs = pack(outputs, self.go_backwards)
         outputs = ops.cast(outputs, self.compute_dtype)
-        states = keras.tree.map_structure(lambda state: ops.cast(state, self.compute_dtype), states)
+        if self.stateful or self.return_state:
+            states = keras.tree.map_structure(lambda state: ops.cast(state, self.compute_dtype), states)
         if self.stateful:
             self._carried.assign(states)
         return (outputs, *states) if self.return_state else outputs
