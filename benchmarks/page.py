@@ -31,14 +31,20 @@ is the median of at least 7 rounds. A **ratio** is the peer's time over ours wit
 brackets, the quartiles of the rounds' ratios. The **share** is how much of the time the layer's matrix products would
 take at the rate of one large product, measured in the same rounds: a layer at 100 % could not be faster. On
 TensorFlow, graphs take any batch size, as in `fit`, except for W5, W10, W15 and `small`. Sizes are batch x steps x
-features x units. Peak memory is that of a process of its own, above what it held before the first call, the median of
-three.
+features x units. Peak memory is that of training in a process of its own, above what it held before the first call:
+the median of three processes.
 
 ```bash
 python -m benchmarks --memory --json tensorflow.json    # all workloads, half an hour or more
 python -m benchmarks W3 W4 --seconds 5                  # some
 python -m benchmarks --page tensorflow.json jax.json    # this page
 ```
+"""
+
+GPU = """## GPU
+
+Not measured. [How the engine chooses](engine.md) says what runs there. The tests hold its choices, what cuDNN is given
+and what is made of its results against stand-ins for the kernels, on a CPU.
 """
 
 
@@ -80,6 +86,7 @@ def text(runs: Sequence[dict[str, Any]]) -> str:
             parts += [_mode(mode, results) for mode in MODES if any(mode == each for _, each in results)]
             parts.append(_costs(results))
             parts.append(_refused(results))
+    parts.append(GPU)
     return "\n".join(filter(None, parts))
 
 
@@ -97,11 +104,14 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _targets(backend: str, results: dict) -> str:
-    rows = []
+    rows, reasons = [], []
     for target in (each for each in TARGETS if each.backend == backend):
         measured, met = target.outcome(results)
         rows.append([target.title, target.wanted, measured, {None: "", True: "met", False: "**missed**"}[met]])
-    return _table(["target", "aim", "measured", ""], rows)
+        if met is False:
+            reasons.append(f"- **{target.title}, {target.wanted}**: {target.why}\n")
+    why = "### Why some were missed\n\n" + "".join(reasons) if reasons else ""
+    return "\n".join(filter(None, [_table(["target", "aim", "measured", ""], rows), why]))
 
 
 def _mode(mode: str, results: dict) -> str:
@@ -134,7 +144,7 @@ def _costs(results: dict) -> str:
     for (workload, mode), each in results.items():
         for name, peer in each["peers"].items():
             if peer["first_call"] is not None or peer["memory"] is not None:
-                rows.append([workload, mode, name, _seconds(peer["first_call"]), _number(peer["memory"])])
+                rows.append([workload, mode, name, _seconds(peer["first_call"]), _memory(peer["memory"])])
     if not rows:
         return ""
     return "### First call and peak memory\n\n" + _table(["", "", "", "first call, s", "peak memory, MiB"], rows)
@@ -151,6 +161,10 @@ def _refused(results: dict) -> str:
 
 def _number(value: float | None) -> str:
     return "not measured" if value is None else f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+
+
+def _memory(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
 
 
 def _seconds(milliseconds: float | None) -> str:

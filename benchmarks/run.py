@@ -105,8 +105,8 @@ def _layer(workload: Workload, mode: str, settings: Settings) -> dict[str, Any]:
     timings = measure.summarize(measure.take_turns(peers, settings.seconds, settings.least_rounds), first_calls)
     rate = 2 * PRODUCT**3 / timings.pop(LIMIT).median  # operations a millisecond
     del peers
-    if settings.memory and not mode.startswith("eager"):
-        for name in names:
+    if settings.memory and mode == "gradient":
+        for name in (each for each in names if each in ALWAYS):
             try:
                 found = [memory.measured_apart(workload.id, mode, name) for _ in range(memory.PROCESSES)]
                 timings[name].memory = statistics.median(found)

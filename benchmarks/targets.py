@@ -20,6 +20,56 @@ def place(workload: str) -> int:
     return int(group(workload)[1:]) if workload.startswith("W") else 99
 
 
+# Why a target may be missed, by backend and title.
+WHY = {
+    ("tensorflow", "W7, recurrent dropout"): (
+        "a mask per gate makes four products of 128 x 64 x 64 in a step where W3 has one, and W3 itself is at 1.1 "
+        "to 1.2. What the masks cost on top of W3 is 3 ms in ours and 8 ms in Keras's. Tried: masks and kernels "
+        "taken apart before the loop, one sum less (together 2 %)."
+    ),
+    ("tensorflow", "W15, memory, recomputing, over Keras's"): (
+        "what is no loop and cannot be computed again is nearly all of the quarter: a dense layer in the place of "
+        "the LSTM, with the same sizes, loss and gradients, takes 163 to 185 MiB. Beside that we keep the states "
+        "between blocks, and the outputs as a list before they are one tensor."
+    ),
+    ("tensorflow", "W1-W6, peak memory, ours over Keras's"): (
+        "W3 and W6 are within what two runs of the same peer differ by. In W5 the weights are 13 MiB; their "
+        "gradients, a transposed copy of one half of them and the projected inputs are most of it, and runs differ "
+        "by more than one such tensor (64, 78 and 86 MiB were seen, 65 of Keras's), by what is freed before the "
+        "next is made. Tried: lists that free what was read (W6: from 512 to 300 MiB), products of portions of the "
+        "sequence, no zeros to begin sums with."
+    ),
+    ("tensorflow", "W11, whole models, an epoch of `fit`"): (
+        "the two LSTM layers are at 1.1 when they are alone, and runs differ by that."
+    ),
+    ("tensorflow", "W11, the first epoch, ours over Keras's"): (
+        "a graph with blocks of ten steps takes longer to trace than one with single steps, up to 0.5 s once; the "
+        "first epoch of the whole data sets is much longer than that of these few batches."
+    ),
+    ("jax", "W1-W6, with gradient"): (
+        "both are a `lax.scan` over nearly the same step, and its turns cost what they cost: 36 µs in W1. Runs by "
+        "hand gave 1.14 and 1.16. Tried: 2, 4 and 8 steps a turn (two pay from 512 units on), the input product in "
+        "the step or before the loop (each where it was faster). A gradient of our own would win more, but "
+        "`jax.custom_vjp` takes forward-mode derivatives away."
+    ),
+    ("jax", "W1-W6, peak memory, ours over Keras's"): (
+        "where the input product is made before the loop, because that makes the gradient faster, the projected "
+        "inputs of all steps and their gradients are held."
+    ),
+    ("torch", "W1-W6, with gradient, against `torch.nn`"): (
+        "the kernels are the same; ours brings Keras's weights into torch's layout at each call."
+    ),
+    ("torch", "W1-W6, peak memory, ours over Keras's"): (
+        "the kernels keep what they keep, for W1 and W2 more than a Python loop does, and ours adds the weights in "
+        "torch's layout."
+    ),
+    ("torch", "A call with little to compute"): (
+        "a call is Python alone there. With one thread it is at 1.13; with two the first operation of each call "
+        "waits for the other thread."
+    ),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Target:
     """A bound on a quotient: one peer's time, memory or first call over another's.
@@ -47,6 +97,11 @@ class Target:
     quantity: str = "median"
     mean: bool = False
     most: bool = False
+
+    @property
+    def why(self) -> str:
+        """What is known of why it may be missed."""
+        return WHY.get((self.backend, self.title), "not yet looked into.")
 
     def outcome(self, results: Mapping[tuple[str, str], dict[str, Any]]) -> tuple[str, bool | None]:
         """The measured quotient as text, and whether the target is met: None if something was not measured.

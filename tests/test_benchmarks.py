@@ -220,7 +220,9 @@ def test_page_has_means_targets_and_what_was_not_measured():
     assert "| W1-W6 | geometric mean |  |  | **2.00** |" in text
     assert "| W3 | some layer | 2 | 25% | 4.00 |" in text
     assert "- W1, gradient, torch.nn: Differs: by far" in text
+    assert "### Why some were missed\n\n- **W1, with gradient, ≥ 1.8**: " in text
     assert "## JAX\n\nNot measured.\n" in text
+    assert "## GPU\n\nNot measured. " in text
 
 
 def test_page_says_which_workloads_are_missing():

@@ -1,8 +1,6 @@
 """The example runs as a user would run it: from its file, with command-line arguments."""
 
-import importlib.util
 import json
-import pathlib
 import string
 
 import keras
@@ -10,21 +8,14 @@ import numpy as np
 import pytest
 
 from keras_rnn_ext.text import Temperature, generate, step_model
+from tests.examples import fails, load_example
 
-PATH = pathlib.Path(__file__).parents[1] / "examples" / "char_generation.py"
 TEXT = "The quick brown fox jumps over the lazy dog. " * 60
 
 
 @pytest.fixture(scope="module")
 def example():
-    pytest.importorskip("matplotlib")
-    spec = importlib.util.spec_from_file_location("char_generation", PATH)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        # As for a script: its folder comes first.
-        patch.syspath_prepend(PATH.parent)
-        spec.loader.exec_module(module)
-    return module
+    return load_example("char_generation")
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +42,6 @@ def output(small, tmp_path_factory):
     text.write_text(TEXT)
     small.main(["--text", str(text), "--epochs", "2", "--units", "8", "--length", "30", "--output", str(folder / "o")])
     return folder / "o"
-
-
-def fails(example, capsys, *arguments):
-    """The error message of a run that must end with exit status 2."""
-    with pytest.raises(SystemExit) as stop:
-        example.main(list(arguments))
-    assert stop.value.code == 2
-    return capsys.readouterr().err
 
 
 def test_writes_the_four_files_and_no_leftovers(output):

@@ -1,28 +1,18 @@
 """The example runs as a user would run it: from its file, with command-line arguments."""
 
-import importlib.util
 import json
-import pathlib
 
 import keras
 import numpy as np
 import pytest
 
 from keras_rnn_ext import reset_states
-
-PATH = pathlib.Path(__file__).parents[1] / "examples" / "echo_rnn.py"
+from tests.examples import fails, load_example
 
 
 @pytest.fixture(scope="module")
 def example():
-    pytest.importorskip("matplotlib")
-    spec = importlib.util.spec_from_file_location("echo_rnn", PATH)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        # As for a script: its folder comes first.
-        patch.syspath_prepend(PATH.parent)
-        spec.loader.exec_module(module)
-    return module
+    return load_example("echo_rnn")
 
 
 def results_of(example, folder, *arguments):
@@ -36,14 +26,6 @@ def output(example, tmp_path_factory):
     folder = tmp_path_factory.mktemp("echo") / "output"
     results = results_of(example, folder, "--epochs", "2", "--gif")
     return folder, results
-
-
-def fails(example, capsys, *arguments):
-    """The error message of a run that must end with exit status 2."""
-    with pytest.raises(SystemExit) as stop:
-        example.main(list(arguments))
-    assert stop.value.code == 2
-    return capsys.readouterr().err
 
 
 def test_settings_are_those_of_the_article(example):

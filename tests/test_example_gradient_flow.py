@@ -1,14 +1,12 @@
 """The example runs as a user would run it: from its file, with command-line arguments."""
 
-import importlib.util
 import json
-import pathlib
 
 import keras
 import numpy as np
 import pytest
 
-PATH = pathlib.Path(__file__).parents[1] / "examples" / "gradient_flow.py"
+from tests.examples import fails, load_example
 
 # Long enough for what is to be seen, and small enough for a test.
 SMALL = ("--steps", "20", "--units", "8", "--depth", "3", "--sequences", "128", "--epochs", "1", "--clip", "0.5")
@@ -16,14 +14,7 @@ SMALL = ("--steps", "20", "--units", "8", "--depth", "3", "--sequences", "128", 
 
 @pytest.fixture(scope="module")
 def example():
-    pytest.importorskip("matplotlib")
-    spec = importlib.util.spec_from_file_location("gradient_flow", PATH)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        # As for a script: its folder comes first.
-        patch.syspath_prepend(PATH.parent)
-        spec.loader.exec_module(module)
-    return module
+    return load_example("gradient_flow")
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +23,6 @@ def output(example, tmp_path_factory):
     folder = tmp_path_factory.mktemp("flow") / "output"
     example.main([*SMALL, "--output", str(folder)])
     return folder, json.loads((folder / "results.json").read_text())
-
-
-def fails(example, capsys, *arguments):
-    """The error message of a run that must end with exit status 2."""
-    with pytest.raises(SystemExit) as stop:
-        example.main(list(arguments))
-    assert stop.value.code == 2
-    return capsys.readouterr().err
 
 
 def test_files_of_a_run(output):

@@ -1,15 +1,15 @@
 """The example runs as a user would run it: from its file, with command-line arguments, on small reviews made here."""
 
-import importlib.util
+import importlib
 import json
-import pathlib
 import types
 
 import keras
 import numpy as np
 import pytest
 
-PATH = pathlib.Path(__file__).parents[1] / "examples" / "imdb_sentiment.py"
+from tests.examples import fails, load_example
+
 GOOD, BAD = 10, 11  # the codes of the two words that decide
 INDEX = {"good": GOOD - 3, "bad": BAD - 3} | {f"word{code}": code - 3 for code in range(20, 40)}
 SMALL = ("--steps", "6", "--embedding", "8", "--units", "8", "--hidden", "8", "--words", "45")
@@ -18,14 +18,7 @@ EPOCHS = 20
 
 @pytest.fixture(scope="module")
 def example():
-    pytest.importorskip("matplotlib")
-    spec = importlib.util.spec_from_file_location("imdb_sentiment", PATH)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        # As for a script: its folder comes first.
-        patch.syspath_prepend(PATH.parent)
-        spec.loader.exec_module(module)
-    return module
+    return load_example("imdb_sentiment")
 
 
 @pytest.fixture(scope="module")
@@ -104,14 +97,6 @@ def options_of(example, *arguments):
     options = example.make_parser().parse_args([str(argument) for argument in arguments])
     example.choose_defaults(options)
     return options
-
-
-def fails(example, capsys, *arguments):
-    """The error message of a run that must end with exit status 2."""
-    with pytest.raises(SystemExit) as stop:
-        example.main([str(argument) for argument in arguments])
-    assert stop.value.code == 2
-    return capsys.readouterr().err
 
 
 # The articles' settings

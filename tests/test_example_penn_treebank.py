@@ -2,28 +2,20 @@
 
 import dataclasses
 import gzip
-import importlib.util
 import json
-import pathlib
 
 import keras
 import numpy as np
 import pytest
 
-PATH = pathlib.Path(__file__).parents[1] / "examples" / "penn_treebank.py"
+from tests.examples import fails, load_example
+
 SMALL = ("--units", "8", "--steps", "5", "--batch", "4", "--length", "6")
 
 
 @pytest.fixture(scope="module")
 def example():
-    pytest.importorskip("matplotlib")
-    spec = importlib.util.spec_from_file_location("penn_treebank", PATH)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        # As for a script: its folder comes first.
-        patch.syspath_prepend(PATH.parent)
-        spec.loader.exec_module(module)
-    return module
+    return load_example("penn_treebank")
 
 
 @pytest.fixture(autouse=True)
@@ -63,14 +55,6 @@ def output(example, data, tmp_path_factory):
 
 def results_in(folder, name="results.json"):
     return json.loads((folder / name).read_text())
-
-
-def fails(example, capsys, *arguments):
-    """The error message of a run that must end with exit status 2."""
-    with pytest.raises(SystemExit) as stop:
-        example.main(list(map(str, arguments)))
-    assert stop.value.code == 2
-    return capsys.readouterr().err
 
 
 # A run

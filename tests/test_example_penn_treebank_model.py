@@ -1,24 +1,18 @@
 """The models of examples/penn_treebank.py: sizes, first weights, gradients and evaluation."""
 
 import dataclasses
-import importlib.util
-import pathlib
 
 import keras
 import numpy as np
 import pytest
 
 from keras_rnn_ext.text import Vocabulary
-
-PATH = pathlib.Path(__file__).parents[1] / "examples" / "penn_treebank_model.py"
+from tests.examples import load_example
 
 
 @pytest.fixture(scope="module")
 def models():
-    spec = importlib.util.spec_from_file_location("penn_treebank_model", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_example("penn_treebank_model")
 
 
 # Configurations

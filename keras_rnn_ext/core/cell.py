@@ -17,7 +17,7 @@ from keras import ops
 from keras_rnn_ext.core.arguments import Configured, parameters
 from keras_rnn_ext.core.compat import DropoutRNNCell
 from keras_rnn_ext.core.noise import draw_mask, still_usable
-from keras_rnn_ext.core.products import gradient_through, product
+from keras_rnn_ext.core.products import gradient_through, listed_by_gate, per_gate, product
 
 
 def is_function(activation, name):
@@ -123,6 +123,10 @@ class RecurrentCell(Configured, DropoutRNNCell, keras.layers.Layer):
 
     def _draw(self, values, rate):
         return draw_mask(values, rate, self.dropout_mask_count, self.seed_generator, self.compute_dtype)
+
+    def ready(self, weights, noise):
+        """Weights and masks as a loop wants them: what each step would do to them alone is done here, once."""
+        return weights, noise
 
     # Keras's contract for a cell whose masks a layer draws: `keras.layers.RNN` primes, then resets them.
 
@@ -243,6 +247,14 @@ class GatedCell(RecurrentCell):
         self.recurrent_kernel = self.add("recurrent_kernel", (self.units, width))
         self.bias = self.add("bias", self.bias_shape, self.initialize_bias) if self.use_bias else None
         self.input_spec = keras.InputSpec(min_ndim=2, axes={-1: input_shape[-1]})
+
+    def ready(self, weights, noise):
+        if self.kind != "gated" or not self.is_plain:
+            # Mathematics of another kind may look at the kernels in its own way.
+            return weights, noise
+        masks = {"kernel": noise.get("inputs"), "recurrent_kernel": noise.get("recurrent")}
+        parts = {name: per_gate(weights[name], mask) for name, mask in masks.items()}
+        return {**weights, **parts}, {name: listed_by_gate(mask) for name, mask in noise.items()}
 
     def project(self, inputs, weights, noise):
         projected = product(inputs, weights["kernel"], noise.get("inputs"))

@@ -28,12 +28,12 @@ def per_gate(kernel, noise):
     """The kernel as a list of a part per gate, if there is a mask per gate. A loop does this before it starts."""
     if not _is_per_gate(noise) or isinstance(kernel, list):
         return kernel
-    return ops.split(kernel, len(noise) if isinstance(noise, list) else noise.shape[0], axis=-1)
+    return list(ops.split(kernel, len(noise) if isinstance(noise, list) else noise.shape[0], axis=-1))
 
 
 def listed_by_gate(noise):
     """The masks as a list of one per gate, if there is one per gate. A loop does this before it starts."""
-    return ops.unstack(noise, axis=0) if _is_per_gate(noise) else noise
+    return list(ops.unstack(noise, axis=0)) if _is_per_gate(noise) else noise
 
 
 def _is_per_gate(noise):

@@ -1,9 +1,9 @@
 """What the engine runs: any cell, seen through the same few members.
 
 `kind`, `pure`, `noisy`, `input_dtype`, `compute_dtype`, `features`, `output_size`, `program_key()`,
-`gather_weights()`, `draw_noise(inputs, states, training)`, `release_noise()` and `step(inputs, states, weights,
-noise)`. Our cells have them themselves; a stack and a cell of somebody else's, or one whose `call` was overridden, get
-them from an object made for the call.
+`gather_weights()`, `draw_noise(inputs, states, training)`, `release_noise()`, `ready(weights, noise)` and
+`step(inputs, states, weights, noise)`. Our cells have them themselves; a stack and a cell of somebody else's, or one
+whose `call` was overridden, get them from an object made for the call.
 """
 
 import inspect
@@ -83,6 +83,10 @@ class Stack:
         for member in self.members:
             member.release_noise()
 
+    def ready(self, weights, noise):
+        ready = [member.ready(*own) for member, *own in zip(self.members, weights, noise, strict=True)]
+        return [own for own, _ in ready], [own for _, own in ready]
+
     def step(self, inputs, states, weights, noise):
         new_states = []
         for member, state, own_weights, own_noise in zip(self.members, states, weights, noise, strict=True):
@@ -129,6 +133,9 @@ class Foreign:
     def release_noise(self):
         if self._is_dropout_cell:
             _forget_masks(self.cell)
+
+    def ready(self, weights, noise):
+        return weights, noise
 
     def step(self, inputs, states, weights, noise):
         output, new_states = self._call(inputs, states, **self._arguments)

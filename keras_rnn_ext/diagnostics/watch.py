@@ -203,6 +203,9 @@ class _Probed:
         self.sizes = [recurrence.output_size, *sizes]
         self.output_size = sum(self.sizes)
 
+    def ready(self, weights, noise):
+        return self.recurrence.ready(weights, noise)
+
     def step(self, value, states, weights, noise):
         output, new_states = self.recurrence.step(value["inputs"], states, weights, noise)
         flat = keras.tree.flatten(new_states)

@@ -107,8 +107,10 @@ class Loop(Strategy):
         return None
 
     def run(self, plan, feed):
+        weights, noise = plan.recurrence.ready(feed.weights, feed.noise)
+
         def step(value, states):
-            return plan.recurrence.step(value, states, feed.weights, feed.noise)
+            return plan.recurrence.step(value, states, weights, noise)
 
         return iterate(self.scan, plan, feed, feed.inputs, step)
 
@@ -127,7 +129,8 @@ class ProjectedLoop(Strategy):
         return None
 
     def run(self, plan, feed):
-        recurrence, weights, noise = plan.recurrence, feed.weights, feed.noise
+        recurrence = plan.recurrence
+        weights, noise = recurrence.ready(feed.weights, feed.noise)
         projected = recurrence.project(feed.inputs, weights, noise)
 
         def step(value, states):

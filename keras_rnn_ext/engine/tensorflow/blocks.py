@@ -14,7 +14,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_rnn_ext.core.products import listed_by_gate, per_gate
 from keras_rnn_ext.core.strategy import Strategy
 from keras_rnn_ext.engine.loops import ProjectedLoop, python_scan
 from keras_rnn_ext.engine.tensorflow.gates import gate_of
@@ -101,9 +100,8 @@ def _halves(feed):
 
 def _with_gradient(plan, feed):
     """`(last states, outputs or None)`."""
-    count, loop = len(feed.states), _Loop.of(plan, feed)
-    feed_weights = dict(feed.weights)
-    feed_weights["recurrent_kernel"] = per_gate(feed_weights["recurrent_kernel"], feed.noise.get("recurrent"))
+    feed_weights, noise = plan.recurrence.ready(feed.weights, feed.noise)
+    count, loop = len(feed.states), _Loop.of(plan, feed, noise)
 
     @tf.custom_gradient
     def run(inputs, *rest):
@@ -171,9 +169,8 @@ class _Loop:
     recompute: bool
 
     @classmethod
-    def of(cls, plan, feed):
+    def of(cls, plan, feed, noise):
         gate, block = gate_of(plan.recurrence), block_of(plan, feed.inputs)
-        noise = {name: listed_by_gate(mask) for name, mask in feed.noise.items()}
         return cls(plan.recurrence, gate, *block, feed.mask, noise, plan.return_sequences, plan.recompute)
 
     def project(self, inputs, weights):
