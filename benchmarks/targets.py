@@ -64,8 +64,7 @@ WHY = {
         "torch's layout."
     ),
     ("torch", "A call with little to compute"): (
-        "a call is Python alone there. With one thread it is at 1.13; with two the first operation of each call "
-        "waits for the other thread."
+        "a call is Python alone there. With one thread, by hand, it was at 1.13."
     ),
 }
 
