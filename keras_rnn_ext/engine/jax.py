@@ -7,7 +7,7 @@ import keras
 from jax.experimental import rnn
 
 from keras_rnn_ext.core.strategy import Engine, Strategy, enrol
-from keras_rnn_ext.engine.library import LibraryLayer, flat_parameters
+from keras_rnn_ext.engine.library import CudnnLayer, flat_parameters
 from keras_rnn_ext.engine.loops import CellByCell, Loop, ProjectedLoop
 
 
@@ -103,23 +103,16 @@ def has_gpu():
     return jax.default_backend() == "gpu" and "cuda" in jax.devices()[0].client.platform_version.lower()
 
 
-class CudnnLayer(LibraryLayer):
+class CudnnRow(CudnnLayer):
     """`jax.experimental.rnn.lstm`, which Keras's LSTM calls too where there is no mask."""
 
-    name = "cuDNN layer"
     summary = "cuDNN's LSTM"
-    library = "cuDNN"
-    is_cudnn = True
+    backend = "JAX"
+
+    def sees_gpu(self):
+        return has_gpu()
 
     def obstacle(self, plan):
-        if not has_gpu():
-            return "JAX sees no GPU with CUDA"
-        if plan.use_cudnn is False:
-            return "`use_cudnn=False`"
-        if plan.unroll is True:
-            return "`unroll=True`"
-        if plan.recompute:
-            return "`recompute=True`, and cuDNN keeps what it needs"
         reason = super().obstacle(plan)
         if reason is None and plan.recurrence.library_name != "lstm":
             return "of cuDNN's layers JAX has the LSTM alone"
@@ -151,7 +144,7 @@ def _changing(recurrence):
 enrol(
     "jax",
     Engine(
-        strategies=(CellByCell(), CudnnLayer(), HoistedLoop(scan), LoopWithVariables(), StepLoop(scan)),
+        strategies=(CellByCell(), CudnnRow(), HoistedLoop(scan), LoopWithVariables(), StepLoop(scan)),
         runs_eagerly=lambda sequences: not isinstance(sequences, jax.core.Tracer),
         gradients=lambda loss, tensors: jax.jit(jax.grad(loss))(list(tensors)),
         compile=jax.jit,

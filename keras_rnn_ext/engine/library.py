@@ -71,6 +71,30 @@ class LibraryLayer(Strategy):
         return (outputs if plan.return_sequences else outputs[0]), states
 
 
+class CudnnLayer(LibraryLayer):
+    """Abstract: a layer of cuDNN on a GPU."""
+
+    name = "cuDNN layer"
+    library = "cuDNN"
+    is_cudnn = True
+    backend: str
+
+    @abc.abstractmethod
+    def sees_gpu(self):
+        """Whether the backend computes on a GPU that has cuDNN."""
+
+    def obstacle(self, plan):
+        if not self.sees_gpu():
+            return f"{self.backend} sees no GPU with CUDA"
+        if plan.use_cudnn is False:
+            return "`use_cudnn=False`"
+        if plan.unroll is True:
+            return "`unroll=True`"
+        if plan.recompute:
+            return "`recompute=True`, and cuDNN keeps what it needs"
+        return super().obstacle(plan)
+
+
 def _steps(values, index):
     """Of `values` `(steps, batch, features)`, in each row the steps that `index` `(any, batch)` tells."""
     batch, width = ops.shape(values)[1], values.shape[-1]

@@ -10,7 +10,7 @@ import pytest
 from jax.experimental import rnn
 
 import keras_rnn_ext
-from keras_rnn_ext import MyDense, MyGRU, MyGRUCell, MyLSTM, MyRNN
+from keras_rnn_ext import MyDense, MyGRU, MyGRUCell, MyLSTM, MyRNN, MySimpleRNN
 from keras_rnn_ext.core import strategy
 from keras_rnn_ext.engine import jax as engine
 from tests.helpers import assert_close, to_numpy
@@ -174,3 +174,32 @@ def test_when_cudnn_runs(gpu, layer, facts, reason):
 
 def test_without_a_gpu():
     assert "cuDNN layer: not used: JAX sees no GPU with CUDA " in MyLSTM(4).explain()
+
+
+@pytest.mark.parametrize(
+    ("layer", "facts", "name"),
+    [
+        # The product of the inputs is smaller than they are.
+        (MySimpleRNN(4), {"batch": 64}, "projected loop"),
+        (MySimpleRNN(32), {"batch": 64}, "loop"),
+        (MyLSTM(8), {"batch": 64}, "loop"),
+        # Few rows, so that the gradient of the kernel is what costs.
+        (MyLSTM(8), {"batch": 2, "training": True}, "projected loop"),
+        (MyLSTM(8), {"batch": 64, "training": True}, "loop"),
+    ],
+)
+def test_when_the_input_product_is_made_before_the_loop(layer, facts, name):
+    layer.build((None, None, 16))
+    assert layer.explain(**facts).startswith(f"backend jax: {name}\n")
+
+
+def test_wide_layers_take_two_steps_a_turn():
+    cases = [(8, False), (engine.WIDE, False), (engine.WIDE, 4), (engine.WIDE, True)]
+    turns = [engine._with_turns(strategy.Plan(built(units), unroll=unroll)).unroll for units, unroll in cases]
+    assert turns == [False, 2, 4, True]
+
+
+def built(units):
+    layer = MyLSTM(units)
+    layer.build((None, None, 3))
+    return layer.cell

@@ -9,9 +9,9 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_rnn_ext import MyGRU, MyGRUCell, MyLSTM, MyRNN, MySimpleRNN
+from keras_rnn_ext import MyBidirectional, MyGRU, MyGRUCell, MyLSTM, MyRNN, MySimpleRNN
 from keras_rnn_ext.core import strategy
-from keras_rnn_ext.engine.tensorflow.blocks import HALVED, MOST_STEPS, BlockLoop, block_of
+from keras_rnn_ext.engine.tensorflow.blocks import HALVED, MOST_STEPS, BlockLoop, _gains_from_halves, block_of
 from keras_rnn_ext.engine.tensorflow.gates import AnyGate, gate_of
 from tests.helpers import assert_close
 
@@ -65,6 +65,25 @@ def test_products_of_the_whole_sequence_where_the_weights_are_large(layer):
     plan, feed = prepared(layer(40, return_sequences=True, dtype="float64"), batch=1, features=30)
     assert block_of(plan, feed.inputs)[1] is False
     assert_as_the_plain_loop(plan, feed)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_products_of_portions_of_the_sequence(layer, masked):
+    made = layer(16, return_sequences=True, dtype="float64")
+    plan, feed = prepared(made, batch=1, features=10, steps=107, masked=masked)
+    assert block_of(plan, feed.inputs)[1:] == (False, 4)
+    assert_as_the_plain_loop(plan, feed)
+
+
+def test_both_directions_take_no_halves():
+    layer = MyBidirectional(MyLSTM(64, return_sequences=True))
+    assert layer.forward_layer.accompanied
+    assert layer.backward_layer.accompanied
+    plan, feed = prepared(MyLSTM(64, return_sequences=True), batch=128)
+    plan = dataclasses.replace(plan, training=False)
+    assert _gains_from_halves(plan, feed)
+    assert not _gains_from_halves(dataclasses.replace(plan, accompanied=True), feed)
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_rnn_ext.core.strategy import Engine, enrol
 from keras_rnn_ext.engine.loops import CellByCell, Loop, ProjectedLoop, python_scan
 from keras_rnn_ext.engine.tensorflow.blocks import BlockLoop
-from keras_rnn_ext.engine.tensorflow.cudnn import CudnnLayer
+from keras_rnn_ext.engine.tensorflow.cudnn import CudnnRow
 from keras_rnn_ext.engine.tensorflow.steps import make_list, number_of_steps, stack
 
 
@@ -108,7 +108,7 @@ def fix_size(tensor, axis, size, message):
 enrol(
     "tensorflow",
     Engine(
-        strategies=(CellByCell(), CudnnLayer(), BlockLoop(), ProjectedLoop(scan), Loop(scan)),
+        strategies=(CellByCell(), CudnnRow(), BlockLoop(), ProjectedLoop(scan), Loop(scan)),
         runs_eagerly=lambda sequences: tf.executing_eagerly(),
         gradients=gradients,
         compile=compiled,

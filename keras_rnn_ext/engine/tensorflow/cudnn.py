@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from keras_rnn_ext.engine.library import LibraryLayer, flat_parameters
+from keras_rnn_ext.engine.library import CudnnLayer, flat_parameters
 from keras_rnn_ext.engine.tensorflow.steps import number_of_steps
 
 
@@ -11,25 +11,15 @@ def has_gpu():
     return bool(tf.config.list_logical_devices("GPU")) and tf.sysconfig.get_build_info().get("is_cuda_build", False)
 
 
-class CudnnLayer(LibraryLayer):
+class CudnnRow(CudnnLayer):
     """`CudnnRNNV3`, which Keras's LSTM and GRU call too; here for SimpleRNN as well, and for any mask."""
 
-    name = "cuDNN layer"
     summary = "cuDNN's layer of that kind"
-    library = "cuDNN"
-    is_cudnn = True
+    backend = "TensorFlow"
     fits_xla = False
 
-    def obstacle(self, plan):
-        if not has_gpu():
-            return "TensorFlow sees no GPU with CUDA"
-        if plan.use_cudnn is False:
-            return "`use_cudnn=False`"
-        if plan.unroll is True:
-            return "`unroll=True`"
-        if plan.recompute:
-            return "`recompute=True`, and cuDNN keeps what it needs"
-        return super().obstacle(plan)
+    def sees_gpu(self):
+        return has_gpu()
 
     def call_kernel(self, recurrence, inputs, lengths, states, weights):
         if lengths is None:
