@@ -71,6 +71,7 @@ class MyLSTMCell(GatedCell):
     """
 
     gates = 4
+    summed = True
 
     def __init__(
         self,

@@ -56,6 +56,7 @@ class MySimpleRNNCell(GatedCell):
     """
 
     gates = 1
+    summed = True
 
     def __init__(
         self,

@@ -214,6 +214,8 @@ class GatedCell(RecurrentCell):
     kind = "gated"
     mathematics = ("project", "recurrent", "gradient_to_hidden", "gate", "recur")
     gates = 1
+    # Whether `gate` reads `projected` and `recurrent` as their sum alone, which the engine then keeps in their place.
+    summed = False
 
     def take(self, arguments):
         super().take(arguments)

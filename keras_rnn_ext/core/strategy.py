@@ -57,6 +57,10 @@ class Strategy(abc.ABC):
     def obstacle(self, plan: Plan) -> str | None:
         """Why this row cannot serve the plan, or None if it can."""
 
+    def reluctance(self, plan: Plan) -> str | None:
+        """Why this row had better not serve the plan, though it could, or None."""
+        return None
+
     @abc.abstractmethod
     def run(self, plan: Plan, feed: Feed) -> tuple[Any, list]:
         """`(outputs, states)`: all outputs `(steps, batch, ...)` with `return_sequences`, else the last valid
@@ -122,7 +126,11 @@ def choose(plan: Plan) -> Strategy:
 
 
 def _first(plan):
-    return next(strategy for strategy in engine().strategies if strategy.obstacle(plan) is None)
+    return next(strategy for strategy in engine().strategies if _reason_against(strategy, plan) is None)
+
+
+def _reason_against(strategy, plan):
+    return strategy.obstacle(plan) or strategy.reluctance(plan)
 
 
 def fits_xla(plan: Plan) -> bool:
@@ -154,7 +162,7 @@ def explain(plan: Plan) -> str:
     """Which strategy runs, and why the ones before it do not."""
     lines, chosen = [], _first(plan)
     for strategy in engine().strategies:
-        reason = strategy.obstacle(plan)
+        reason = _reason_against(strategy, plan)
         verdict = "runs" if strategy is chosen else (f"not used: {reason}" if reason else "would serve too")
         lines.append(f"  {strategy.name}: {verdict} ({strategy.summary})")
     backend = keras.config.backend()

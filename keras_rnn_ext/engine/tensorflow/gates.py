@@ -17,40 +17,44 @@ class AnyGate:
 
     cell: Any
 
-    # Whether projected input and recurrent product enter only as their sum, so that they have one gradient.
-    summed = False
     # Whether there may be weights beside those of the two products.
     has_weights = True
+
+    @property
+    def summed(self):
+        """Whether projected input and recurrent product enter only as their sum, so that they have one gradient."""
+        return self.cell.summed
 
     @property
     def kept(self):
         """The widths of what a forward step keeps for the backward one."""
         width = self.cell.gates * self.cell.units
-        return (width, width)
+        return (width,) if self.summed else (width, width)
 
     def forward(self, projected, recurrent, states, weights):
         """`(new states, what to keep)`. The output is the first of the new states."""
         output, new_states = self.cell.gate(projected, recurrent, states, weights)
         if output is not new_states[0]:
             raise ValueError(f"The output of a gated cell must be its first state, which it is not in {self.cell!r}.")
-        return new_states, (projected, recurrent)
+        return new_states, ((projected + recurrent,) if self.summed else (projected, recurrent))
 
     def backward(self, kept, old, new, d_new, weights):
-        """From the gradient of the new states: those of `(projected, recurrent)`, of the old states, and of weights.
+        """From the gradient of the new states: those of `(projected, recurrent)`, or of their sum, of the old states,
+        and of weights.
 
         `new` is the first of the new states. The part of the first state that goes through the recurrent product is
         left out. That of the weights is a list, empty if the gate has none.
         """
-        projected, recurrent = kept
-        inner = [projected, recurrent, *old]
+        inner = [*kept, *old]
         sources = [*inner, *keras.tree.flatten(weights)]
         with tf.GradientTape() as tape:
             tape.watch(sources)
-            _, states = self.cell.gate(projected, recurrent, old, weights)
+            # Of a sum it does not matter which of the two is zero.
+            _, states = self.cell.gate(*kept, *([0.0] if self.summed else []), old, weights)
         found = tape.gradient(states, sources, output_gradients=d_new)
         for place, source in enumerate(inner):
             found[place] = tf.zeros_like(source) if found[place] is None else found[place]
-        return found[:2], found[2 : len(inner)], found[len(inner) :]
+        return found[: len(kept)], found[len(kept) : len(inner)], found[len(inner) :]
 
 
 @dataclasses.dataclass(frozen=True)

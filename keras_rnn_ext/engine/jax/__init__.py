@@ -1,12 +1,12 @@
 """JAX: `lax.scan`, or cuDNN's LSTM on a GPU; called eagerly, the whole layer compiled once."""
 
-import dataclasses
-
 import jax
 import keras
 from jax.experimental import rnn
 
 from keras_rnn_ext.core.strategy import Engine, Strategy, enrol
+from keras_rnn_ext.engine.jax.choices import hoisting_pays, with_turns
+from keras_rnn_ext.engine.jax.tangents import TangentLoop
 from keras_rnn_ext.engine.library import CudnnLayer, flat_parameters
 from keras_rnn_ext.engine.loops import CellByCell, Loop, ProjectedLoop
 
@@ -20,40 +20,18 @@ def scan(body, carry, values, blank, turns):
 class HoistedLoop(ProjectedLoop):
     """The projected loop where it pays; the rest is for the plain one."""
 
-    def obstacle(self, plan):
-        reason = super().obstacle(plan)
-        return reason if reason or _hoisting_pays(plan) else "each step makes its own input product as fast"
+    def reluctance(self, plan):
+        return None if hoisting_pays(plan) else "each step makes its own input product as fast"
 
     def run(self, plan, feed):
-        return super().run(_with_turns(plan), feed)
+        return super().run(with_turns(plan), feed)
 
 
 class StepLoop(Loop):
     """The plain loop, a few steps a turn where that pays."""
 
     def run(self, plan, feed):
-        return super().run(_with_turns(plan), feed)
-
-
-# From here on two steps a turn are faster, measured on two cores.
-WIDE = 512
-
-
-def _hoisting_pays(plan):
-    """Whether the input product of all steps at once beats one in each step, measured on two cores.
-
-    XLA reads the inputs of a step as fast as what was made of them, so that it does where there is less of the latter;
-    and in training where the gradient of the kernel, a sum over steps, is larger than what a step adds to it.
-    """
-    cell = plan.recurrence
-    if jax.default_backend() != "cpu" or cell.kind != "gated" or cell.features is None:
-        return True
-    return cell.features > cell.gates * cell.units or (plan.training and cell.features > (plan.batch or cell.features))
-
-
-def _with_turns(plan):
-    wide = jax.default_backend() == "cpu" and plan.recurrence.kind == "gated" and plan.recurrence.units >= WIDE
-    return dataclasses.replace(plan, unroll=2) if wide and plan.unroll is False else plan
+        return super().run(with_turns(plan), feed)
 
 
 def carried_scan(variables):
@@ -144,7 +122,7 @@ def _changing(recurrence):
 enrol(
     "jax",
     Engine(
-        strategies=(CellByCell(), CudnnRow(), HoistedLoop(scan), LoopWithVariables(), StepLoop(scan)),
+        strategies=(CellByCell(), CudnnRow(), TangentLoop(), HoistedLoop(scan), LoopWithVariables(), StepLoop(scan)),
         runs_eagerly=lambda sequences: not isinstance(sequences, jax.core.Tracer),
         gradients=lambda loss, tensors: jax.jit(jax.grad(loss))(list(tensors)),
         compile=jax.jit,

@@ -1,0 +1,116 @@
+"""A loop whose derivative leaves the weights to one product over all steps.
+
+The derivative of `lax.scan` adds to the gradient of each weight at each step, which reads and writes a sum as large as
+the weight. Here the loop and its tangent are two loops: what the tangents of the weights add to each step, given the
+states of all steps, is one product before the second, and its transpose is the one product that makes their gradients.
+All of it is a JVP rule in JAX's own operations, so that forward mode, reverse mode and one over the other work.
+"""
+
+import jax
+from jax import numpy as jnp
+
+from keras_rnn_ext.core.strategy import Strategy
+from keras_rnn_ext.engine.jax.choices import tangents_pay
+
+
+class TangentLoop(Strategy):
+    """A gated cell, with a derivative of its own."""
+
+    name = "tangent loop"
+    summary = "the loop, and a derivative with the weights in one product"
+
+    def obstacle(self, plan):
+        cell = plan.recurrence
+        if cell.kind != "gated":
+            return "only a gated cell of this package, whose state enters through one product"
+        if not cell.pure:
+            return "the cell is a subclass, which may use variables of its own"
+        if not cell.is_plain:
+            return "a subclass computes something else"
+        if plan.unroll is True:
+            return "`unroll=True`"
+        if plan.recompute:
+            return "`recompute=True`, and it keeps what it needs"
+        return None
+
+    def reluctance(self, plan):
+        return None if tangents_pay(plan) else "the derivative that JAX finds is as fast"
+
+    def run(self, plan, feed):
+        weights, noise = plan.recurrence.ready(feed.weights, feed.noise)
+        projected = plan.recurrence.project(feed.inputs, weights, noise)
+        loop = _loop(plan.recurrence, int(plan.unroll) or 1)
+        last, outputs = loop(projected, list(feed.states), feed.mask, weights, noise)
+        if plan.return_sequences:
+            return _blanked(outputs, None if feed.mask is None else jnp.cumsum(feed.mask, axis=0) > 0), last
+        return _blanked(last[0], None if feed.mask is None else feed.mask.any(axis=0)), last
+
+
+def _blanked(outputs, seen):
+    """Zeros before the first valid step, where the state is the initial one."""
+    return outputs if seen is None else jnp.where(seen[..., None], outputs, 0)
+
+
+def _loop(cell, turns):
+    """The loop, as a function of all that it reads: `(last states, outputs)`."""
+
+    def gate(sources, states, weights):
+        # Of a sum it does not matter which of the two is zero.
+        _, new_states = cell.gate(*sources, *([0.0] if cell.summed else []), states, weights)
+        # Some of Keras's activations make float32 of float64.
+        return [new.astype(old.dtype) for new, old in zip(new_states, states, strict=True)]
+
+    def trace(projected, states, mask, weights, noise):
+        """With what the derivative reads: what entered the gates of each step, and the states before it."""
+
+        def body(states, entry):
+            sources = (entry["projected"], cell.recurrent(states[0], weights, noise))
+            sources = (sum(sources),) if cell.summed else sources
+            new_states = _held(entry, gate(sources, states, weights), states)
+            return new_states, (new_states[0], {"sources": sources, "states": states})
+
+        last, (outputs, befores) = jax.lax.scan(body, states, _entries(mask, projected=projected), unroll=turns)
+        return last, outputs, befores
+
+    @jax.custom_jvp
+    def loop(*operands):
+        return trace(*operands)[:2]
+
+    @loop.defjvp
+    def derivative(operands, tangents):
+        _, _, mask, weights, noise = operands
+        # Masks and noise depend on nothing.
+        d_projected, d_states, _, d_weights, _ = tangents
+        last, outputs, befores = trace(*operands)
+
+        def recurrent(weights):
+            return cell.recurrent(befores["states"][0], weights, noise)
+
+        _, d_recurrent = jax.jvp(recurrent, (weights,), (d_weights,))
+        d_sources = (d_projected + d_recurrent,) if cell.summed else (d_projected, d_recurrent)
+
+        @jax.checkpoint  # What is kept of a step is what it gets, not the many factors of its derivative.
+        def body(d_states, entry):
+            sources, states = entry["befores"]["sources"], entry["befores"]["states"]
+            _, moved = jax.jvp(lambda hidden: cell.recurrent(hidden, weights, noise), states[:1], d_states[:1])
+            *first, d_recurrent = entry["d_sources"]
+            tangents = ((*first, d_recurrent + moved), d_states, d_weights)
+            _, d_new = jax.jvp(gate, (sources, states, weights), tangents)
+            d_new = _held(entry, d_new, d_states)
+            return d_new, d_new[0]
+
+        entries = _entries(mask, befores=befores, d_sources=d_sources)
+        return (last, outputs), jax.lax.scan(body, d_states, entries, unroll=turns)
+
+    return loop
+
+
+def _entries(mask, **entries):
+    return entries if mask is None else {**entries, "valid": mask}
+
+
+def _held(entry, new, old):
+    """`new` where the step is valid, else `old`."""
+    if "valid" not in entry:
+        return new
+    return [jnp.where(entry["valid"][:, None], *pair) for pair in zip(new, old, strict=True)]
