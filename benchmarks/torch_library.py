@@ -30,7 +30,12 @@ def peers(problem: Problem, mode: str) -> dict[str, Callable[[], Peer]]:
 def _peer(problem: Problem, mode: str, make: Callable) -> Peer:
     inputs = torch.tensor(problem.inputs)
     weights = [torch.tensor(weight) for weight in to_torch(problem.workload.layer, problem.weights)]
-    run, weights = make(problem.workload, weights)
+    run_all, weights = make(problem.workload, weights)
+
+    def run(inputs: torch.Tensor) -> torch.Tensor:
+        outputs = run_all(inputs)
+        return outputs if problem.workload.return_sequences else outputs[:, -1]
+
     if mode == "forward":
 
         def forward() -> list:
