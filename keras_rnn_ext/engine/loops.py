@@ -139,6 +139,19 @@ class ProjectedLoop(Strategy):
         return iterate(self.scan, plan, feed, projected, step)
 
 
+class GatedStrategy(Strategy):
+    """Abstract: a way of its own to differentiate the loop of a gated cell."""
+
+    def obstacle(self, plan):
+        if plan.recurrence.kind != "gated":
+            return "only a gated cell of this package, whose state enters through one product"
+        if not plan.recurrence.pure:
+            return "the cell is a subclass, which may use variables of its own"
+        if not plan.recurrence.is_plain:
+            return "a subclass computes something else"
+        return "`unroll=True`" if plan.unroll is True else None
+
+
 class CellByCell(Strategy):
     """A stack of cells, each over the whole sequence in its own fastest way."""
 

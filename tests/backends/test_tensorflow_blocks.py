@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from keras_rnn_ext import MyBidirectional, MyGRU, MyGRUCell, MyLSTM, MyRNN, MySimpleRNN
 from keras_rnn_ext.core import strategy
-from keras_rnn_ext.engine.tensorflow.blocks import HALVED, MOST_STEPS, BlockLoop, _gains_from_halves, block_of
+from keras_rnn_ext.engine.tensorflow.block_loops import MOST_STEPS, block_of
+from keras_rnn_ext.engine.tensorflow.blocks import HALVED, BlockLoop, _gains_from_halves
 from keras_rnn_ext.engine.tensorflow.gates import AnyGate, gate_of
 from tests.helpers import assert_close
 

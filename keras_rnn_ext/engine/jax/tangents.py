@@ -9,29 +9,19 @@ All of it is a JVP rule in JAX's own operations, so that forward mode, reverse m
 import jax
 from jax import numpy as jnp
 
-from keras_rnn_ext.core.strategy import Strategy
 from keras_rnn_ext.engine.jax.choices import tangents_pay
+from keras_rnn_ext.engine.loops import GatedStrategy
 
 
-class TangentLoop(Strategy):
+class TangentLoop(GatedStrategy):
     """A gated cell, with a derivative of its own."""
 
     name = "tangent loop"
     summary = "the loop, and a derivative with the weights in one product"
 
     def obstacle(self, plan):
-        cell = plan.recurrence
-        if cell.kind != "gated":
-            return "only a gated cell of this package, whose state enters through one product"
-        if not cell.pure:
-            return "the cell is a subclass, which may use variables of its own"
-        if not cell.is_plain:
-            return "a subclass computes something else"
-        if plan.unroll is True:
-            return "`unroll=True`"
-        if plan.recompute:
-            return "`recompute=True`, and it keeps what it needs"
-        return None
+        reason = super().obstacle(plan)
+        return "`recompute=True`, and it keeps what it needs" if reason is None and plan.recompute else reason
 
     def reluctance(self, plan):
         return None if tangents_pay(plan) else "the derivative that JAX finds is as fast"

@@ -1,0 +1,242 @@
+"""The two loops of the block loop: forward, and backward through what the first one kept."""
+
+import dataclasses
+import functools
+from itertools import zip_longest
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_rnn_ext.engine.tensorflow.gates import gate_of
+from keras_rnn_ext.engine.tensorflow.steps import (
+    Form,
+    make_list,
+    number_of_steps,
+    one_by_one,
+    over_blocks,
+    part,
+    pop_each,
+    select,
+    stack,
+    with_shapes_of,
+    write_each,
+)
+
+MOST_STEPS = 10
+MOST_PORTIONS = 8
+BLOCK_BYTES = 2**19  # of a block's projected inputs: they should stay in the cache of a core
+USUAL_BATCH = 64  # where it is unknown
+
+
+def block_of(plan, inputs):
+    """How many steps a block has, whether it makes the products of inputs and weights by itself, and for how many
+    portions of the sequence the backward loop makes them if not.
+
+    It does where it has more rows than the weights: else these would be read too often. So it is with portions, which
+    save memory.
+    """
+    cell, steps, batch = plan.recurrence, inputs.shape[0], inputs.shape[1] or USUAL_BATCH
+    rows = cell.features + cell.units
+    most = max(1, min(MOST_STEPS, BLOCK_BYTES // (4 * batch * cell.gates * cell.units)))
+    count = int(plan.unroll) or most
+    if steps and not plan.unroll:
+        # The fewest turns of the loop, blocks and single steps, and then the fewest single steps.
+        count = min(range(1, most + 1), key=lambda size: (steps // size + steps % size, steps % size))
+    if plan.recompute or count * batch >= rows:
+        return count, True, 1
+    return count, False, min(MOST_PORTIONS, max(1, (steps or 0) * batch // rows))
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """What the backward loop reads: the hidden states `(steps + 1, batch, units)`, and lists with an entry per step.
+
+    `states` are those before each step, but for the hidden one. If all this is to be computed again, there is nothing
+    but `starts`, the states where blocks start.
+    """
+
+    hidden: Any
+    states: list
+    kept: list
+    starts: list
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockLoops:
+    """What is the same for all steps and has no gradient, and the two loops."""
+
+    cell: Any
+    gate: Any
+    block: int
+    products: bool  # made block by block
+    portions: int  # of the backward loop, where they are not
+    mask: Any
+    noise: dict
+    collect: bool
+    recompute: bool
+
+    @classmethod
+    def of(cls, plan, feed, noise):
+        gate, block = gate_of(plan.recurrence), block_of(plan, feed.inputs)
+        return cls(plan.recurrence, gate, *block, feed.mask, noise, plan.return_sequences, plan.recompute)
+
+    def project(self, inputs, weights):
+        return self.cell.project(inputs, weights, self.noise)
+
+    def recurrent(self, hidden, weights):
+        return self.cell.recurrent(hidden, weights, self.noise)
+
+    def portions_of(self, steps):
+        """`(first, stop)` of each portion."""
+        number = self.portions
+        if number == 1:
+            return [(0, steps)]
+        return [(steps * place // number, steps * (place + 1) // number) for place in range(number)]
+
+    def portion(self, tensor, first, stop):
+        return tensor if self.portions == 1 else tensor[first:stop]
+
+    def valid(self, start, count):
+        return [None] * count if self.mask is None else one_by_one(self.mask, start, count)
+
+    # Forward
+
+    def forward(self, inputs, states, weights, keep):
+        """The last states, and the `Trace`, whole if it is to be kept."""
+        steps = number_of_steps(inputs)
+        whole, again = keep and not self.recompute, keep and self.recompute
+        # Hidden states are listed after each step, and what else there is before it.
+        hidden = write_each([make_list(steps + 1, states[0])] if whole or self.collect else [], 0, states)
+        befores = [make_list(steps, state, popped=True) for state in states[1:]] if whole else []
+        kept_lists = [make_list(steps, states[0], width, popped=True) for width in self.gate.kept] if whole else []
+        starts = [make_list(steps, state) for state in states] if again else []
+
+        def body(rows, first, start, count, states, hidden, befores, kept_lists, starts):
+            starts = write_each(starts, start, states)
+            run = self.run_block(rows(start - first, count), start, states, weights)
+            for place, (new_states, kept) in enumerate(run):
+                befores = write_each(befores, start + place, states[1:])
+                hidden = write_each(hidden, start + place + 1, new_states)
+                kept_lists = write_each(kept_lists, start + place, kept)
+                states = new_states
+            return states, hidden, befores, kept_lists, starts
+
+        carry = (states, hidden, befores, kept_lists, starts)
+        for first, stop in self.portions_of(steps):
+            rows = self.projected(self.portion(inputs, first, stop), weights)
+            carry = over_blocks(first, stop, self.block, functools.partial(body, rows, first), carry, upward=True)
+        states, hidden, *lists = carry
+        hidden = stack(hidden[0], steps + 1, states[0]) if hidden else None
+        return states, Trace(hidden, *lists)
+
+    def projected(self, inputs, weights):
+        """A function `(start, count)` that gives the projected inputs of steps one by one."""
+        if self.products:
+            return lambda start, count: tf.unstack(self.project(part(inputs, start, count), weights), count)
+        return functools.partial(one_by_one, self.project(inputs, weights))
+
+    def run_block(self, rows, start, states, weights):
+        """For each step of a block, from projected inputs: the states after it, and what it keeps."""
+        run = []
+        for row, valid in zip(rows, self.valid(start, len(rows)), strict=True):
+            new_states, kept = self.gate.forward(row, self.recurrent(states[0], weights), states, weights)
+            if valid is not None:
+                new_states = [select(valid, *pair) for pair in zip(new_states, states, strict=True)]
+            states = with_shapes_of(states, new_states)
+            run.append((states, kept))
+        return run
+
+    # Backward
+
+    def backward(self, inputs, weights, trace, d_last, d_outputs):
+        """The gradients of inputs, states and weights, the last as a flat list."""
+        transposed = keras.tree.map_structure(tf.transpose, weights["recurrent_kernel"])
+        # By step: the gradient of the inputs, or what it is made of later.
+        width = inputs.shape[-1] if self.products else self.cell.gates * self.cell.units
+        number = 1 if self.products or self.gate.summed else 2
+
+        def body(first, start, count, d_states, d_weights, results, handles):
+            around, states, kept, handles = self.read(trace, handles, start, count, inputs, weights, forms)
+            hidden = tf.unstack(around, count + 1)
+            d_hidden = None if d_outputs is None else one_by_one(d_outputs, start, count)
+            valid = self.valid(start, count)
+            rows = [None] * count
+            for place in reversed(range(count)):
+                if d_hidden is not None:
+                    d_states = [d_states[0] + d_hidden[place], *d_states[1:]]
+                old, new = [hidden[place], *states[place]], hidden[place + 1]
+                rows[place], d_states, found = self.step_back(
+                    valid[place], kept[place], old, new, d_states, weights, transposed
+                )
+                d_weights = _sum(d_weights, found)
+            rows = list(zip(*rows, strict=True))
+            if self.products:
+                block = [tf.stack(each) for each in rows]
+                d_inputs, found = self.products_back(part(inputs, start, count), around[:-1], weights, block)
+                rows, d_weights = [tf.unstack(d_inputs, count)], _sum(d_weights, found)
+            for place in range(count):
+                results = write_each(results, start - first + place, [row[place] for row in rows])
+            return d_states, d_weights, results, handles
+
+        flat = keras.tree.flatten(weights)
+        d_weights = [tf.zeros_like(weight) for weight in flat] if self.products or self.gate.has_weights else []
+        forms = [Form.of(each) for each in d_last[1:]], [Form.of(d_last[0], width) for width in self.gate.kept]
+        handles = [[each.flow for each in lists] for lists in (trace.states, trace.kept)]
+        d_states, d_inputs = list(d_last), []
+        for first, stop in reversed(self.portions_of(number_of_steps(inputs))):
+            results = [make_list(stop - first, d_last[0], width) for _ in range(number)]
+            carry = (d_states, d_weights, results, handles)
+            carry = over_blocks(first, stop, self.block, functools.partial(body, first), carry, upward=False)
+            d_states, d_weights, results, handles = carry
+            results = [stack(each, stop - first, d_last[0], width) for each in results]
+            if not self.products:
+                own = [self.portion(each, first, stop) for each in (inputs, trace.hidden[:-1])]
+                d_own, found = self.products_back(*own, weights, results)
+                results, d_weights = [d_own], _sum(d_weights, found)
+            d_inputs = [results[0], *d_inputs]
+        return (d_inputs[0] if self.portions == 1 else tf.concat(d_inputs, 0)), d_states, d_weights
+
+    def read(self, trace, handles, start, count, inputs, weights, forms):
+        """Of a block: hidden states around its steps, other states before each, what each kept; the handles after."""
+        if self.recompute:
+            first = [each.read(start) for each in trace.starts]
+            run = self.run_block(self.projected(inputs, weights)(start, count), start, first, weights)
+            states = [first, *(after for after, _ in run)]
+            hidden = tf.stack([each[0] for each in states])
+            return hidden, [each[1:] for each in states[:-1]], [kept for _, kept in run], handles
+        states, kept = [None] * count, [None] * count
+        befores, keeps = handles
+        for place in reversed(range(count)):
+            befores, states[place] = pop_each(befores, forms[0])
+            keeps, kept[place] = pop_each(keeps, forms[1])
+        return part(trace.hidden, start, count + 1), states, kept, [befores, keeps]
+
+    def step_back(self, valid, kept, old, new, d_new, weights, transposed):
+        """From the gradient of the states after a step: `(rows, that of the states before it, that of weights)`."""
+        passed = None
+        if valid is not None:
+            # What a masked step leaves as it is, its gradient passes by.
+            blank = [tf.zeros_like(each) for each in d_new]
+            passed = [select(valid, *pair) for pair in zip(blank, d_new, strict=True)]
+            d_new = [select(valid, *pair) for pair in zip(d_new, blank, strict=True)]
+        rows, d_old, d_weights = self.gate.backward(kept, old, new, d_new, weights)
+        through = self.cell.gradient_to_hidden(rows[-1], transposed, self.noise)
+        d_old = [through if d_old[0] is None else d_old[0] + through, *d_old[1:]]
+        if passed is not None:
+            d_old = [one + other for one, other in zip(d_old, passed, strict=True)]
+        return rows, with_shapes_of(old, d_old), d_weights
+
+    def products_back(self, inputs, hidden, weights, rows):
+        """The gradients of inputs and weights, from those of the products made of them and of the states before."""
+        sources = [inputs, *keras.tree.flatten(weights)]
+        with tf.GradientTape() as tape:
+            tape.watch(sources)
+            products = [self.project(inputs, weights), self.recurrent(hidden, weights)]
+        found = tape.gradient(products, sources, output_gradients=[rows[0], rows[-1]])
+        return found[0], found[1:]
+
+
+def _sum(sums, found):
+    pairs = zip_longest(sums, found)
+    return [total if one is None else one if total is None else total + one for total, one in pairs]
