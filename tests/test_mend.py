@@ -152,7 +152,8 @@ def test_g4_dropout_with_one_mask_per_gate_trains(ours, theirs):
     assert np.isfinite(to_numpy(layer(SEQUENCES, training=True))).all()
     noise = layer.cell.draw_noise(ops.ones((2, 3)), [ops.ones((2, 4))], True)
     assert tuple(noise["inputs"].shape) == (layer.cell.gates, 2, 3)
-    with pytest.raises(Exception, match=r".+"):
+    # Its mask has one axis too many.
+    with pytest.raises(Exception, match=r"Rank of input|Cannot broadcast|number of sizes provided"):
         theirs(4, dropout=0.5, implementation=1)(SEQUENCES, training=True)
 
 
@@ -303,9 +304,8 @@ def test_g10_sequences_of_length_zero(ours, theirs):
     assert tuple(outputs.shape) == (2, 0, 4)
     assert_close(to_numpy(last_states), states, 0)
     assert not to_numpy(ours(4)(SEQUENCES[:, :0])).any()
-    if BACKEND == "tensorflow":
-        with pytest.raises(Exception, match=r".+"):
-            theirs(4, return_sequences=True)(SEQUENCES[:, :0])
+    with pytest.raises(Exception, match=r"index.* out of bounds"):
+        theirs(4, return_sequences=True)(SEQUENCES[:, :0])
 
 
 def test_g10_one_state_for_a_layer_with_two():
