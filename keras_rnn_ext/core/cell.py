@@ -215,6 +215,7 @@ class GatedCell(RecurrentCell):
     mathematics = ("project", "recurrent", "gradient_to_hidden", "gate", "recur")
     gates = 1
     # Whether `gate` reads `projected` and `recurrent` as their sum alone, which the engine then keeps in their place.
+    # Who writes another `gate` says so anew.
     summed = False
 
     def take(self, arguments):

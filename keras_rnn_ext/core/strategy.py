@@ -1,7 +1,7 @@
 """The table of strategies: how a recurrence may be run over time, and which one a call gets.
 
-The engine adds its rows here; the layer asks. A row answers why it does not serve a plan, or None, and
-the first that serves it runs. The last row, the plain loop, serves every plan and is the definition of right.
+The engine adds its rows here; the layer asks. A row answers why it cannot serve a plan, and why it had better not; the
+first with neither reason runs. The last row, the plain loop, serves every plan and is the definition of right.
 """
 
 import abc

@@ -21,11 +21,14 @@ class FusedLayer(LibraryLayer):
 
     def obstacle(self, plan):
         reason = super().obstacle(plan)
-        if reason is None and _preparing_costs_more(plan.recurrence, plan.steps):
-            return "preparing so many weights for so few steps costs more than it gains"
         if reason is None and plan.use_cudnn is False and torch.cuda.is_available():
             return "`use_cudnn=False`"
         return reason
+
+    def reluctance(self, plan):
+        if _preparing_costs_more(plan.recurrence, plan.steps):
+            return "preparing so many weights for so few steps costs more than it gains"
+        return None
 
     def call_kernel(self, recurrence, inputs, lengths, states, weights):
         if lengths is None:

@@ -124,7 +124,13 @@ def _loss_and_gradients(strategy_row, plan, feed):
 
 
 def strategies_agree(make_cell, case):
-    for masked, return_sequences in ((False, True), (False, False), (True, True)):
+    for masked, return_sequences, steps in (
+        (False, True, case.steps),
+        (False, False, case.steps),
+        (True, True, case.steps),
+        (False, False, 0),
+    ):
+        case = dataclasses.replace(case, steps=steps)
         layer = _layer(make_cell, case)
         layer.return_sequences = return_sequences
         inputs = ops.convert_to_tensor(case.sequences())
@@ -134,7 +140,7 @@ def strategies_agree(make_cell, case):
         expected, expected_gradients = _loss_and_gradients(loop, plan, feed)
         for row in rows:
             values, gradients = _loss_and_gradients(row, plan, feed)
-            what = f"{row.name}, masked={masked}, return_sequences={return_sequences}"
+            what = f"{row.name}, masked={masked}, return_sequences={return_sequences}, {steps} steps"
             assert_same(values, expected, what)
             # Sums over all steps, taken in another order.
             assert_same(gradients, expected_gradients, f"gradients of {what}", 10 * tolerance())
@@ -212,10 +218,15 @@ def saved_is_loaded(make_cell, case):
 
 def no_steps_give_initial_state(make_cell, case):
     layer = _layer(make_cell, case)
-    states = _some_states(layer, case)
-    outputs, *last_states = layer(case.sequences()[:, :0], initial_state=states)
+    states, nothing = _some_states(layer, case), case.sequences()[:, :0]
+    outputs, *last_states = layer(nothing, initial_state=states)
     assert tuple(outputs.shape)[:2] == (case.batch, 0), f"outputs of no steps: shape {tuple(outputs.shape)}"
     assert_same(last_states, states, "states after no steps")
+    layer.return_sequences = False
+    for training in (False, True):
+        output, *last_states = layer(nothing, initial_state=states, training=training)
+        assert_same(output, np.zeros(output.shape, _dtype()), "the last output of no steps")
+        assert_same(last_states, states, "states after no steps")
 
 
 PROPERTIES = {

@@ -174,6 +174,23 @@ def test_number_of_steps_unknown_when_it_is_traced(layer, jit_compile):
         assert_close(compute(sequences), expected, 1e-5)
 
 
+@pytest.mark.parametrize("layer", LAYERS)
+def test_last_output_of_an_unknown_number_of_steps(layer):
+    made = layer(3)
+    made.build((None, None, 2))
+    state = tf.ones((2, 3))
+    states = [state for _ in made.cell.state_sizes]
+
+    @tf.function(input_signature=[tf.TensorSpec((2, None, 2))])
+    def compute(sequences):
+        return made(sequences, initial_state=states, training=True)
+
+    sequences = tf.random.stateless_normal((2, 4, 2), (0, 0))
+    assert_close(compute(sequences), made(sequences, initial_state=states), 1e-6)
+    # No step, no output, whatever the state is.
+    assert not compute(sequences[:, :0]).numpy().any()
+
+
 @given(
     steps=st.none() | st.integers(0, 1000),
     batch=st.none() | st.integers(1, 512),

@@ -10,14 +10,18 @@ WIDE = 512
 LARGE = 8192
 
 
-def tangents_pay(plan):
-    """Whether a derivative with the weights in one product is faster: where they are large beside a step's states."""
-    if not plan.training or jax.default_backend() != "cpu":
-        return False
+def against_tangents(plan):
+    """Why a derivative with the weights in one product had better not be used, or None.
+
+    It is faster where the weights are large beside a step's states.
+    """
+    if not plan.training:
+        return "it gains in training alone"
+    if jax.default_backend() != "cpu":
+        return "it was measured on CPUs alone"
     cell, batch = plan.recurrence, plan.batch or USUAL_BATCH
-    if not cell.summed:
-        return cell.units >= 16 * batch
-    return cell.gates == 1 or cell.units >= 8 * batch
+    least = 0 if cell.summed and cell.gates == 1 else (8 if cell.summed else 16) * batch
+    return None if cell.units >= least else "the weights are small beside the states of a step"
 
 
 def hoisting_pays(plan):

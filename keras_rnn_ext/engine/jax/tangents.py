@@ -9,7 +9,7 @@ All of it is a JVP rule in JAX's own operations, so that forward mode, reverse m
 import jax
 from jax import numpy as jnp
 
-from keras_rnn_ext.engine.jax.choices import tangents_pay
+from keras_rnn_ext.engine.jax.choices import against_tangents
 from keras_rnn_ext.engine.loops import GatedStrategy
 
 
@@ -24,21 +24,21 @@ class TangentLoop(GatedStrategy):
         return "`recompute=True`, and it keeps what it needs" if reason is None and plan.recompute else reason
 
     def reluctance(self, plan):
-        return None if tangents_pay(plan) else "the derivative that JAX finds is as fast"
+        return against_tangents(plan)
 
     def run(self, plan, feed):
         weights, noise = plan.recurrence.ready(feed.weights, feed.noise)
         projected = plan.recurrence.project(feed.inputs, weights, noise)
         loop = _loop(plan.recurrence, int(plan.unroll) or 1)
         last, outputs = loop(projected, list(feed.states), feed.mask, weights, noise)
+        # Before the first valid step the state is the initial one, but the output is zeros.
         if plan.return_sequences:
-            return _blanked(outputs, None if feed.mask is None else jnp.cumsum(feed.mask, axis=0) > 0), last
-        return _blanked(last[0], None if feed.mask is None else feed.mask.any(axis=0)), last
-
-
-def _blanked(outputs, seen):
-    """Zeros before the first valid step, where the state is the initial one."""
-    return outputs if seen is None else jnp.where(seen[..., None], outputs, 0)
+            if feed.mask is not None:
+                outputs = jnp.where((jnp.cumsum(feed.mask, axis=0) > 0)[..., None], outputs, 0)
+            return outputs, last
+        if feed.mask is not None:
+            return jnp.where(feed.mask.any(axis=0)[:, None], last[0], 0), last
+        return (last[0] if feed.inputs.shape[0] else jnp.zeros_like(last[0])), last
 
 
 def _loop(cell, turns):
@@ -54,8 +54,8 @@ def _loop(cell, turns):
         """With what the derivative reads: what entered the gates of each step, and the states before it."""
 
         def body(states, entry):
-            sources = (entry["projected"], cell.recurrent(states[0], weights, noise))
-            sources = (sum(sources),) if cell.summed else sources
+            projected, recurrent = entry["projected"], cell.recurrent(states[0], weights, noise)
+            sources = (projected + recurrent,) if cell.summed else (projected, recurrent)
             new_states = _held(entry, gate(sources, states, weights), states)
             return new_states, (new_states[0], {"sources": sources, "states": states})
 

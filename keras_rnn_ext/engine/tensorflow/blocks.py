@@ -33,15 +33,25 @@ class BlockLoop(GatedStrategy):
         if len(parts) > 1:
             last = [tf.concat(each, 0) for each in zip(*(states for states, _ in parts), strict=True)]
             outputs = tf.concat([each for _, each in parts], 1) if plan.return_sequences else None
-        if feed.mask is None:
-            return (outputs if plan.return_sequences else last[0]), last
         # Before the first valid step the state is the initial one, but the output is zeros.
         if not plan.return_sequences:
-            return select(tf.reduce_any(feed.mask, axis=0), last[0], tf.zeros_like(last[0])), last
+            seen = _seen(feed)
+            return (last[0] if seen is None else select(seen, last[0], tf.zeros_like(last[0]))), last
+        if feed.mask is None:
+            return outputs, last
         seen = tf.cumsum(tf.cast(feed.mask, tf.int32)) > 0
         flat = tf.reshape(outputs, (-1, outputs.shape[-1]))
         flat = select(tf.reshape(seen, (-1,)), flat, tf.zeros_like(flat))
         return tf.reshape(flat, tf.shape(outputs)), last
+
+
+def _seen(feed):
+    """Whether each row has a valid step, or None if all have."""
+    if feed.mask is not None:
+        return tf.reduce_any(feed.mask, axis=0)
+    if feed.inputs.shape[0]:
+        return None
+    return tf.fill([tf.shape(feed.inputs)[1]], tf.shape(feed.inputs)[0] > 0)
 
 
 def _gains_from_halves(plan, feed):
