@@ -6,6 +6,8 @@ states of all steps, is one product before the second, and its transpose is the 
 All of it is a JVP rule in JAX's own operations, so that forward mode, reverse mode and one over the other work.
 """
 
+import functools
+
 import jax
 from jax import numpy as jnp
 
@@ -57,10 +59,12 @@ def _loop(cell, turns):
             projected, recurrent = entry["projected"], cell.recurrent(states[0], weights, noise)
             sources = (projected + recurrent,) if cell.summed else (projected, recurrent)
             new_states = _held(entry, gate(sources, states, weights), states)
-            return new_states, (new_states[0], {"sources": sources, "states": states})
+            return new_states, (new_states[0], sources, states[1:])
 
-        last, (outputs, befores) = jax.lax.scan(body, states, _entries(mask, projected=projected), unroll=turns)
-        return last, outputs, befores
+        entries = _entries(mask, projected=projected)
+        last, (outputs, sources, others) = jax.lax.scan(body, states, entries, unroll=turns)
+        hidden = jnp.concatenate([states[0][None], outputs[:-1]]) if outputs.shape[0] else outputs
+        return last, outputs, {"sources": sources, "states": [hidden, *others]}
 
     @jax.custom_jvp
     def loop(*operands):
@@ -79,7 +83,8 @@ def _loop(cell, turns):
         _, d_recurrent = jax.jvp(recurrent, (weights,), (d_weights,))
         d_sources = (d_projected + d_recurrent,) if cell.summed else (d_projected, d_recurrent)
 
-        @jax.checkpoint  # What is kept of a step is what it gets, not the many factors of its derivative.
+        # What is kept of a step is what it gets, not the many factors of its derivative. A scan needs no barrier for it.
+        @functools.partial(jax.checkpoint, prevent_cse=False)
         def body(d_states, entry):
             sources, states = entry["befores"]["sources"], entry["befores"]["states"]
             _, moved = jax.jvp(lambda hidden: cell.recurrent(hidden, weights, noise), states[:1], d_states[:1])
