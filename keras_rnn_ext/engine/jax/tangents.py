@@ -83,7 +83,7 @@ def _loop(cell, turns):
         _, d_recurrent = jax.jvp(recurrent, (weights,), (d_weights,))
         d_sources = (d_projected + d_recurrent,) if cell.summed else (d_projected, d_recurrent)
 
-        # What is kept of a step is what it gets, not the many factors of its derivative. A scan needs no barrier for it.
+        # Of a step is kept what it gets, not the many factors of its derivative. In a scan that needs no barrier.
         @functools.partial(jax.checkpoint, prevent_cse=False)
         def body(d_states, entry):
             sources, states = entry["befores"]["sources"], entry["befores"]["states"]
