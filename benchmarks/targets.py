@@ -25,8 +25,8 @@ WHY = {
     ("tensorflow", "W7, recurrent dropout"): (
         "a mask per gate makes four products of 128 x 64 x 64 in a step where W3 has one, and W3 itself is at 1.1 "
         "to 1.2. What the masks cost on top of W3 is 3 ms in ours and 8 ms in Keras's. Tried: masks and kernels "
-        "taken apart before the loop, one sum less (together 2 %), the four products added to the gates without being put "
-        "together (3 %), one batched product instead of four (slower). Runs gave 1.36 to 1.51."
+        "taken apart before the loop, one sum less (together 2 %), the four products added to the gates one by one "
+        "(2 to 3 % by hand, not kept), one batched product instead of four (slower). Runs gave 1.36 to 1.51."
     ),
     ("tensorflow", "W15, memory, recomputing, over Keras's"): (
         "what is no loop and cannot be computed again is nearly all of the quarter: a dense layer in the place of "
@@ -36,8 +36,8 @@ WHY = {
     ("tensorflow", "W1-W6, peak memory, ours over Keras's"): (
         "W3 and W6 are within what two runs of the same peer differ by. In W5 the weights are 13 MiB; their "
         "gradients, a transposed copy of one half of them and the projected inputs are most of it, and runs differ "
-        "by more than one such tensor (64, 78 and 86 MiB were seen, 65 and 219 of Keras's), by what is freed before the "
-        "next is made. Tried: lists that free what was read (W6: from 512 to 300 MiB), products of portions of the "
+        "by more than one such tensor (64, 78 and 86 MiB were seen, 65 and 219 of Keras's), by what is freed before "
+        "the next is made. Tried: lists that free what was read (W6: from 512 to 300 MiB), products of portions of the "
         "sequence, no zeros to begin sums with."
     ),
     ("tensorflow", "W11, whole models, an epoch of `fit`"): (
