@@ -49,9 +49,8 @@ WHY = {
         "epoch, compilation included, varies by more than that. That of the whole data sets is much longer."
     ),
     ("jax", "W1-W6, with gradient"): (
-        "both are a `lax.scan` over nearly the same step, and its turns cost what they cost: 36 µs in W1. Tried: 2, 4 "
-        "and 8 steps a turn (two pay from 512 units on), the input product in the step or before the loop, a "
-        "derivative of our own (each where it was faster)."
+        "both are a `lax.scan` over nearly the same step. Tried: 2, 4 and 8 steps a turn (two pay from 512 units on), "
+        "the input product in the step or before the loop, a derivative of our own (each where it was faster)."
     ),
     ("jax", "W1-W6, peak memory, ours over Keras's"): (
         "both keep what the derivative reads of each step, and runs of the same peer differ by a few MiB."
@@ -65,7 +64,7 @@ WHY = {
     ),
     ("torch", "A call with little to compute"): (
         "a call is Python alone there, and the kernel, on two threads, takes 0.04 to 0.07 ms of 0.22. Runs of the same "
-        "commit gave 0.97 to 1.06; with one thread it was at 1.13 to 1.18."
+        "commit gave 0.97 to 1.03; with one thread it was at 1.13 to 1.16."
     ),
 }
 
