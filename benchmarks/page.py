@@ -16,6 +16,7 @@ BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 MODES = {
     "gradient": "With gradient",
     "forward": "Forward alone",
+    "unsaid gradient": "With gradient, called without `training=`",
     "eager gradient": "Called eagerly, in a `GradientTape` loop",
     "eager forward": "Called eagerly, forward alone",
     "fit": "Whole models: an epoch of `fit`",

@@ -149,6 +149,8 @@ def _tensorflow() -> list[Target]:
         graph("W1-W6, with gradient, against `torch.nn`", SIX, 1.3, over="torch.nn", mean=True),
         other("W1-W6, forward", "forward", SIX, 1.2, mean=True),
         other("W1-W6, forward", "forward", SIX, 1.0),
+        other("W1-W6, with gradient, training unsaid", "unsaid gradient", SIX, 1.3, mean=True),
+        other("W1-W6, with gradient, training unsaid", "unsaid gradient", SIX, 1.0),
         graph("W7, recurrent dropout", ("W7",), 1.4),
         graph("W7 at 32 x 100 x 128 x 128", ("W7-wide",), 2.0),
         graph("W8, masks", ("W8-left", "W8-right"), 1.1),

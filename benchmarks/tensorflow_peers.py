@@ -10,7 +10,16 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.measure import Peer
-from benchmarks.workloads import MODES, Problem, can_recompute, keras_layer, our_layer, sum_of_squares, with_weights
+from benchmarks.workloads import (
+    GRAPH,
+    MODES,
+    Problem,
+    can_recompute,
+    keras_layer,
+    our_layer,
+    sum_of_squares,
+    with_weights,
+)
 
 __all__ = ["MODES", "large_product", "peers"]
 
@@ -24,12 +33,12 @@ def peers(problem: Problem, mode: str) -> dict[str, Callable[[], Peer]]:
         layers = {"keras float32": (functools.partial(keras_here, policy="float32"), False), **layers}
     if workload.recompute and can_recompute():
         layers["ours, recompute"] = (functools.partial(ours, recompute=True), False)
-    if workload.fused and not mode.startswith("eager"):
+    if workload.fused and mode in GRAPH:
         layers |= {"keras, XLA": (keras_here, True), "ours, XLA": (ours, True)}
     makers: dict[str, Callable[[], Peer]] = {
         name: functools.partial(_peer, problem, mode, make, fused) for name, (make, fused) in layers.items()
     }
-    if not mode.startswith("eager") and importlib.util.find_spec("torch"):
+    if mode in GRAPH and importlib.util.find_spec("torch"):
         from benchmarks import torch_library
 
         makers |= torch_library.peers(problem, mode)
@@ -38,6 +47,7 @@ def peers(problem: Problem, mode: str) -> dict[str, Callable[[], Peer]]:
 
 def _peer(problem: Problem, mode: str, make: Callable[[], keras.Layer], fused: bool) -> Peer:
     layer = with_weights(make(), problem)
+    said = {} if mode == "unsaid gradient" else {"training": True}
     run: Callable[..., list]
 
     if mode.endswith("gradient"):
@@ -45,7 +55,7 @@ def _peer(problem: Problem, mode: str, make: Callable[[], keras.Layer], fused: b
         def run(inputs: Any, mask: Any = None) -> list:
             with tf.GradientTape() as tape:
                 tape.watch(inputs)
-                loss = sum_of_squares(layer(inputs, mask=mask, training=True))
+                loss = sum_of_squares(layer(inputs, mask=mask, **said))
             return [loss, *tape.gradient(loss, [inputs, *layer.trainable_variables])]
 
     else:

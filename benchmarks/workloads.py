@@ -14,8 +14,9 @@ import keras_rnn_ext
 GATES = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}
 GRAPH = ("gradient", "forward")
 # What a workload is measured in. `forward` is inference; `gradient` is training: the outputs, and the gradients of
-# inputs and weights; both are called in a graph where the backend has one, and `eager` is called without.
-MODES = (*GRAPH, "eager gradient", "eager forward")
+# inputs and weights; both are called in a graph where the backend has one, and `eager` is called without. `unsaid`
+# gradients are those of a call without `training=`.
+MODES = (*GRAPH, "unsaid gradient", "eager gradient", "eager forward")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -55,7 +55,7 @@ def test_peers_agree_under_masks_and_in_both_directions():
 def test_peers_agree_under_xla_and_eagerly():
     small = dataclasses.replace(TINY, layer="SimpleRNN")
     assert agreed(small, "gradient", leave_out="torch") >= {"keras, XLA", "ours, XLA"}
-    for mode in ("eager gradient", "eager forward"):
+    for mode in ("unsaid gradient", "eager gradient", "eager forward"):
         makers = MODULE.peers(workloads.Problem.of(small), mode)
         assert makers.keys() == {"keras", "ours"}
         assert measure.agreeing(makers, 1e-5)[2] == {}

@@ -49,7 +49,7 @@ class MyRNN(CarriesState, keras.layers.RNN):
             the carried states, or the learned ones.
         mask: `(batch, steps)` or `(batch, steps, 1)`, False or 0 where a step is to be left out. Default: the mask
             that comes with the sequences.
-        training: whether dropout is on.
+        training: whether dropout is on. Default: as the model is called, in training by `fit` alone.
         constants: handed on to a cell whose `call` has an argument `constants`.
 
     Returns:
@@ -189,13 +189,13 @@ class MyRNN(CarriesState, keras.layers.RNN):
 
     # The call
 
-    def call(self, sequences, initial_state=None, mask=None, training=False, constants=None):
+    def call(self, sequences, initial_state=None, mask=None, training=None, constants=None):
         recurrence, plan, feed, pack = self.prepare(sequences, initial_state, mask, training, constants)
         outputs, states = strategy.run(plan, feed)
         recurrence.release_noise()
         return self._finish(outputs, states, feed.mask, pack)
 
-    def prepare(self, sequences, initial_state=None, mask=None, training=False, constants=None):
+    def prepare(self, sequences, initial_state=None, mask=None, training=None, constants=None):
         """What `call` hands to the engine: the recurrence, the plan, the tensors, and how to pack the outputs."""
         if mask is None:
             # Keras attaches no mask to a call with more than one tensor argument.
@@ -251,7 +251,7 @@ class MyRNN(CarriesState, keras.layers.RNN):
             unroll=self.unroll,
             masked=masked,
             noisy=bool(training) and recurrence.noisy,
-            training=bool(training),
+            training=training if training is None else bool(training),
             recompute=self.recompute,
             accompanied=self.accompanied,
             steps=steps,

@@ -116,7 +116,7 @@ class Foreign:
         self._call = cell if callable(cell) else cell.call
         self._arguments = {}
         if accepts(cell, "training"):
-            self._arguments["training"] = training
+            self._arguments["training"] = bool(training)
         if constants is not None:
             self._arguments["constants"] = constants
 

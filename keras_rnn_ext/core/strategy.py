@@ -22,7 +22,7 @@ class Plan:
     unroll: bool | int = False
     masked: bool = False
     noisy: bool = False
-    training: bool = False
+    training: bool | None = False  # None: the caller did not say, so that a gradient may follow
     recompute: bool = False
     accompanied: bool = False  # whether another loop runs at the same time
     steps: int | None = None

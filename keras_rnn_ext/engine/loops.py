@@ -66,7 +66,7 @@ def iterate(scan, plan, feed, values, step):
             new_states = keras.tree.map_structure(lambda new, old: select(entry["valid"], new, old), new_states, states)
         return (new_states, {"output": output} if keep_last else {}), (output if collect else ())
 
-    if plan.recompute and plan.training:
+    if plan.recompute:
         body = engine().recomputed(body)
     entries = {"value": values} if feed.mask is None else {"value": values, "valid": feed.mask}
     carry = (feed.states, {"output": blank} if keep_last else {})

@@ -120,7 +120,7 @@ class TruncatedBPTT(SeriesTrainer):
 
     # One window
 
-    def call(self, inputs, training=False):
+    def call(self, inputs, training=None):
         if not is_laid_out(inputs):
             inputs = {"series": inputs}
         # One window; more are seen here only when Keras asks for the shapes of a batch.

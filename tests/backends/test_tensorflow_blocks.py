@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from keras_rnn_ext import MyBidirectional, MyGRU, MyGRUCell, MyLSTM, MyRNN, MySimpleRNN
 from keras_rnn_ext.core import strategy
-from keras_rnn_ext.engine.tensorflow.block_loops import MOST_STEPS, block_of
+from keras_rnn_ext.engine.tensorflow.block_loops import MOST_STEPS, BlockLoops, block_of
 from keras_rnn_ext.engine.tensorflow.blocks import HALVED, BlockLoop, _gains_from_halves
 from keras_rnn_ext.engine.tensorflow.gates import AnyGate, gate_of
 from tests.helpers import assert_close
@@ -249,3 +249,41 @@ def test_steps_can_be_debugged():
 def test_recompute_is_saved_with_the_layer():
     assert keras.layers.deserialize(keras.layers.serialize(MyLSTM(3, recompute=True))).recompute is True
     assert "recompute" not in MyLSTM(3).get_config()
+
+
+@pytest.mark.parametrize("training", [None, False, True])
+@pytest.mark.parametrize("where", ["tape in the graph", "tape around the graph", "eagerly"])
+def test_one_run_forward_for_a_gradient_whether_or_not_training_is_said(where, training, monkeypatch):
+    runs, forward = [], BlockLoops.forward
+    monkeypatch.setattr(BlockLoops, "forward", lambda *arguments: runs.append(1) or forward(*arguments))
+    inner = keras.Sequential([MyBidirectional(MyGRU(3, return_sequences=True)), keras.layers.Dense(2)])
+    model = keras.Sequential([keras.Input((None, 2)), inner, MyLSTM(3)])
+    inputs, said = tf.random.normal((2, 13, 2)), {} if training is None else {"training": training}
+
+    def outputs(inputs):
+        return model(inputs, **said)
+
+    def gradient(inputs):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(called(inputs) ** 2)
+        return tape.gradient(loss, model.trainable_variables)
+
+    called = tf.function(outputs) if where == "tape around the graph" else outputs
+    found = (tf.function(gradient) if where == "tape in the graph" else gradient)(inputs)
+    assert len(runs) == 3
+    monkeypatch.undo()
+    row = strategy.engine().strategies[-1]
+    monkeypatch.setattr(strategy, "choose", lambda plan: row)
+    assert_close(found, gradient_by_plain_loop(model, inputs), 1e-5, scale=1.0)
+
+
+def gradient_by_plain_loop(model, inputs):
+    """The gradient, in a graph of its own."""
+
+    @tf.function
+    def gradient(inputs):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(inputs, training=True) ** 2)
+        return tape.gradient(loss, model.trainable_variables)
+
+    return gradient(inputs)

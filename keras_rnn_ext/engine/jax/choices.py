@@ -15,8 +15,8 @@ def against_tangents(plan):
 
     It is faster where the weights are large beside a step's states.
     """
-    if not plan.training:
-        return "it gains in training alone"
+    if plan.training is False:
+        return "it gains where a gradient is asked for"
     if jax.default_backend() != "cpu":
         return "it was measured on CPUs alone"
     cell, batch = plan.recurrence, plan.batch or USUAL_BATCH
@@ -39,7 +39,7 @@ def hoisting_pays(plan):
     if plan.noisy and cell.recurrent_dropout:
         # A step of a product per gate has something to do beside its input product.
         return batch * cell.units < LARGE // 2
-    return plan.training and (cell.features > batch or batch * cell.units < LARGE)
+    return plan.training is not False and (cell.features > batch or batch * cell.units < LARGE)
 
 
 def with_turns(plan):

@@ -102,14 +102,16 @@ class BlockLoops:
 
     # Forward
 
-    def forward(self, inputs, states, weights, keep):
-        """The last states, and the `Trace`, whole if it is to be kept."""
-        steps = number_of_steps(inputs)
-        whole, again = keep and not self.recompute, keep and self.recompute
+    def forward(self, inputs, states, weights):
+        """The last states, and the `Trace`.
+
+        Where nobody asks for a gradient, TensorFlow leaves out of the loop what only the gradient would read.
+        """
+        steps, again = number_of_steps(inputs), self.recompute
         # Hidden states are listed after each step, and what else there is before it.
-        hidden = write_each([make_list(steps + 1, states[0])] if whole or self.collect else [], 0, states)
-        befores = [make_list(steps, state, popped=True) for state in states[1:]] if whole else []
-        kept_lists = [make_list(steps, states[0], width, popped=True) for width in self.gate.kept] if whole else []
+        hidden = write_each([make_list(steps + 1, states[0])] if self.collect or not again else [], 0, states)
+        befores = [] if again else [make_list(steps, state, popped=True) for state in states[1:]]
+        kept_lists = [] if again else [make_list(steps, states[0], width, popped=True) for width in self.gate.kept]
         starts = [make_list(steps, state) for state in states] if again else []
 
         def body(rows, first, start, count, states, hidden, befores, kept_lists, starts):

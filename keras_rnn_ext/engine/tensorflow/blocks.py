@@ -57,9 +57,9 @@ def _seen(feed):
 def _gains_from_halves(plan, feed):
     """Whether two loops side by side, each with half of the batch, are faster than one.
 
-    In training they are not, nor where there are two already.
+    With a gradient they are not, nor where there are two already.
     """
-    if plan.training or plan.accompanied:
+    if plan.training is not False or plan.accompanied:
         return False
     return 4 * (feed.inputs.shape[1] or 2 * USUAL_BATCH) * plan.recurrence.gates * plan.recurrence.units in HALVED
 
@@ -83,13 +83,11 @@ def _with_gradient(plan, feed):
     @tf.custom_gradient
     def run(inputs, *rest):
         states, weights = list(rest[:count]), keras.tree.pack_sequence_as(feed_weights, list(rest[count:]))
-        last, trace = loop.forward(inputs, states, weights, keep=plan.training)
+        last, trace = loop.forward(inputs, states, weights)
 
         def gradient(*upstream):
             d_outputs = upstream[count] if loop.collect else None
-            # Outside of training nobody is expected to ask for a gradient, and nothing was kept for it.
-            read = trace if plan.training else loop.forward(inputs, states, weights, keep=True)[1]
-            d_inputs, d_states, d_weights = loop.backward(inputs, weights, read, upstream[:count], d_outputs)
+            d_inputs, d_states, d_weights = loop.backward(inputs, weights, trace, upstream[:count], d_outputs)
             return [d_inputs, *d_states, *d_weights]
 
         return [*last, *([trace.hidden[1:]] if loop.collect else [])], gradient
