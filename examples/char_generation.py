@@ -5,13 +5,15 @@
     python examples/char_generation.py --config article     # Shakespeare: 1,024 units, an hour or two on two cores
 
 The output folder gets `model.keras`, `sample.txt`, `loss.png` and `results.json`; the model's file holds its vocabulary
-too. With `--checkpoint-every` it also gets `checkpoint.keras`, from which `--resume` goes on.
+too. With `--checkpoint-every` it also gets `checkpoint.npz`, from which `--resume` goes on exactly as if nothing had
+happened.
 `--config article` reads `--text`, or `tinyshakespeare.txt` in the folder that `KERAS_RNN_EXT_DATA` names.
 It runs on every backend: set `KERAS_BACKEND` to tensorflow, jax or torch.
 """
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -22,7 +24,16 @@ from collections.abc import Sequence
 import keras
 import matplotlib
 import numpy as np
-from example_tools import InputError, Progress, number, run_command, write_whole
+from example_tools import (
+    Checkpoint,
+    InputError,
+    Progress,
+    make_folder,
+    number,
+    refuse_to_overwrite,
+    run_command,
+    write_whole,
+)
 
 from keras_rnn_ext import MyDense, MyEmbedding, MyGRU
 from keras_rnn_ext.text import Greedy, Temperature, Vocabulary, generate, read_text
@@ -32,6 +43,7 @@ import matplotlib.pyplot as plt
 
 BATCH = 64
 STEPS_PER_EPOCH = 100  # of the small configuration
+CHECKPOINT = "checkpoint.npz"
 HELD_OUT = 0.05  # the end of the text, never trained on
 
 
@@ -153,45 +165,35 @@ def build_model(vocabulary: Vocabulary, units: int, config: Config) -> keras.Mod
     return keras.Model(ids, MyDense(len(vocabulary), name="logits")(outputs), name="characters")
 
 
-class Checkpoint(keras.callbacks.Callback):
-    """Writes the losses of all epochs, then the model with its optimizer, every few epochs."""
+class KeepLosses(keras.callbacks.Callback):
+    """Adds the losses of each epoch to `losses`, and writes the checkpoint every few epochs; 0: never."""
 
-    def __init__(self, folder: pathlib.Path, every: int, history: dict[str, list[float]]):
+    def __init__(self, checkpoint: Checkpoint, every: int, losses: dict[str, list[float]]):
         super().__init__()
-        self.folder, self.every, self.losses = folder, every, history
+        self.checkpoint, self.every, self.losses = checkpoint, every, losses
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         for name, value in logs.items():
             self.losses.setdefault(name, []).append(float(value))
         if self.every and (epoch + 1) % self.every == 0:
-            # In this order: a checkpoint without its losses would be of no use.
-            write_whole(self.folder / "losses.json", lambda path: path.write_text(json.dumps(self.losses)))
-            write_whole(self.folder / "checkpoint.keras", self.model.save)
-
-
-def restore(folder: pathlib.Path, fresh: keras.Model) -> tuple[keras.Model, dict[str, list[float]]]:
-    """The model of a checkpoint, which must be like the fresh one, and its losses."""
-    try:
-        losses = json.loads((folder / "losses.json").read_text())
-        model = keras.models.load_model(folder / "checkpoint.keras")
-    except (OSError, ValueError) as error:
-        raise InputError(f"--resume: expected a checkpoint in {str(folder)!r}: {error}") from error
-    if len({json.dumps(each.get_config()["layers"]) for each in (model, fresh)}) > 1:
-        raise InputError(f"--resume: the checkpoint in {str(folder)!r} is of another text or --config or --units.")
-    return model, losses
+            self.checkpoint.save(self.losses)
 
 
 def train(
-    model: keras.Model, losses: dict[str, list[float]], ids: np.ndarray, config: Config, options: argparse.Namespace
+    model: keras.Model, vocabulary: Vocabulary, text: str, config: Config, options: argparse.Namespace
 ) -> dict[str, list[float]]:
     """Trains `model` on all but the end of the text, or goes on with it, and gives the losses of all epochs."""
+    ids = vocabulary.encode(text)
     cut = int(len(ids) * (1 - HELD_OUT))
     windows = Windows(ids[:cut], config, options.seed)
-    if not model.compiled:
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(config.optimizer(options.epochs * len(windows)), loss)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(config.optimizer(options.epochs * len(windows)), loss)
+    settings = {"config": options.config, "units": options.units, "seed": options.seed}
+    settings |= {"backend": keras.backend.backend(), "text": hashlib.sha256(text.encode()).hexdigest()}
+    # Not a `.keras` file, which would leave out where the random numbers of dropout stand.
+    checkpoint = Checkpoint(options.output / CHECKPOINT, model, settings)
+    losses = checkpoint.restore() if options.resume else {}
     done = windows.epoch = int(model.optimizer.iterations) // len(windows)
-    losses = {name: values[:done] for name, values in losses.items()}
     if done < options.epochs:
         model.fit(
             windows,
@@ -201,7 +203,7 @@ def train(
             validation_data=targets(all_windows(ids[cut:], config.window)[:: config.window]),
             callbacks=[
                 Progress(options.epochs * len(windows), done * len(windows)),
-                Checkpoint(options.output, options.checkpoint_every, losses),
+                KeepLosses(checkpoint, options.checkpoint_every, losses),
             ],
             verbose=0,
         )
@@ -259,16 +261,13 @@ def run(options: argparse.Namespace) -> None:
     prompt = text.split(maxsplit=1)[0] if options.prompt is None else options.prompt
     check_prompt(prompt, vocabulary)
     sampler = Temperature(min(options.temperature, 1e6)) if options.temperature >= 1e-6 else Greedy()
-    try:
-        options.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--output: expected a folder, got {str(options.output)!r}: {error.strerror}.") from error
+    make_folder("--output", options.output)
+    refuse_to_overwrite(options.output / CHECKPOINT, options.resume)
     print(f"Text: {source}: {len(text):,} characters, {len(vocabulary)} distinct.", flush=True)
 
     keras.utils.set_random_seed(options.seed)
     model = build_model(vocabulary, options.units, config)
-    model, losses = restore(options.output, model) if options.resume else (model, {})
-    history = train(model, losses, vocabulary.encode(text), config, options)
+    history = train(model, vocabulary, text, config, options)
     write_whole(options.output / "model.keras", model.save)
     loaded = keras.models.load_model(options.output / "model.keras")
     sample = generate(loaded, prompt, options.length, sampler, options.seed)

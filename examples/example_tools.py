@@ -38,6 +38,15 @@ def make_folder(option: str, folder: pathlib.Path) -> None:
         raise InputError(f"{option}: expected a folder, got {str(folder)!r}: {error.strerror}.") from error
 
 
+def refuse_to_overwrite(checkpoint: pathlib.Path, resume: bool) -> None:
+    """Raises an `InputError` if there is a checkpoint that nobody asked to go on from."""
+    if checkpoint.exists() and not resume:
+        raise InputError(
+            f"--output: {str(checkpoint.parent)!r} has the checkpoint of a training. Give --resume to go on with it, "
+            "or another folder."
+        )
+
+
 def number(kind: type, least: float) -> Callable[[str], float]:
     """An argparse type: a finite number of this kind that is not below `least`."""
 

@@ -30,7 +30,16 @@ from typing import Any
 import keras
 import matplotlib
 import numpy as np
-from example_tools import Checkpoint, InputError, Progress, make_folder, number, run_command, write_whole
+from example_tools import (
+    Checkpoint,
+    InputError,
+    Progress,
+    make_folder,
+    number,
+    refuse_to_overwrite,
+    run_command,
+    write_whole,
+)
 from penn_treebank_data import Corpus, load_corpus
 from penn_treebank_model import (
     CONFIGS,
@@ -222,11 +231,7 @@ def check_training(options: argparse.Namespace, config: Config, corpus: Corpus) 
             f"--data: expected at least {least} words of training text, {config.steps} and one more for each of "
             f"{config.batch} rows, got {len(corpus.train)}. Give a longer text, or a smaller --batch or --steps."
         )
-    if (options.output / "checkpoint.npz").exists() and not options.resume:
-        raise InputError(
-            f"--output: {str(options.output)!r} has the checkpoint of a training. Give --resume to go on with it, or "
-            "another folder."
-        )
+    refuse_to_overwrite(options.output / "checkpoint.npz", options.resume)
 
 
 def run(options: argparse.Namespace) -> None:

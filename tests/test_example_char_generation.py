@@ -148,17 +148,45 @@ def test_resumed_training_gives_what_uninterrupted_training_gives(article, artic
     assert (tmp_path / "sample.txt").read_text() == (article_output / "sample.txt").read_text()
 
 
+def test_a_training_that_was_cut_off_ends_bit_by_bit_as_if_it_had_not_been(small, text_file, tmp_path, monkeypatch):
+    def run(folder, *arguments):
+        common = ["--text", str(text_file), "--units", "8", "--length", "5", "--epochs", "3", "--checkpoint-every", "1"]
+        small.main([*common, "--output", str(tmp_path / folder), *arguments])
+
+    run("whole")
+    epoch_end = small.KeepLosses.on_epoch_end
+
+    def cut_off(own, epoch, logs):
+        epoch_end(own, epoch, logs)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(small.KeepLosses, "on_epoch_end", cut_off)
+        run("parts")
+    run("parts", "--resume")
+    whole, parts = (json.loads((tmp_path / each / "results.json").read_text()) for each in ("whole", "parts"))
+    assert parts["history"] == whole["history"]
+    models = [keras.models.load_model(tmp_path / each / "model.keras") for each in ("whole", "parts")]
+    for one, other in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_checkpoint_is_not_written_over(small, capsys, article, article_output):
+    error = fails(small, capsys, "--output", str(article_output))
+    assert "has the checkpoint of a training. Give --resume to go on with it, or another folder." in error
+
+
 def test_a_finished_checkpoint_only_writes(article, article_output, tmp_path):
-    for name in ("checkpoint.keras", "losses.json"):
-        (tmp_path / name).write_bytes((article_output / name).read_bytes())
+    name = "checkpoint.npz"
+    (tmp_path / name).write_bytes((article_output / name).read_bytes())
     article(tmp_path, "--epochs", "2", "--resume", "--length", "50")
     assert (tmp_path / "sample.txt").read_text()[:51] == (article_output / "sample.txt").read_text()[:51]
 
 
 def test_resume_needs_a_checkpoint_of_the_same_kind(article, article_output, tmp_path, capsys):
     for arguments, folder, message in (
-        (["--resume"], tmp_path, f"--resume: expected a checkpoint in '{tmp_path}'"),
-        (["--resume", "--units", "9"], article_output, "is of another text or --config or --units"),
+        (["--resume"], tmp_path, "--resume: expected a whole checkpoint, got "),
+        (["--resume", "--units", "9"], article_output, "with other settings: units was 8 and is 9"),
     ):
         with pytest.raises(SystemExit):
             article(folder, *arguments)

@@ -23,6 +23,8 @@ class FusedLayer(LibraryLayer):
         reason = super().obstacle(plan)
         if reason is None and plan.use_cudnn is False and torch.cuda.is_available():
             return "`use_cudnn=False`"
+        if reason is None and plan.masked and _is_exporting():
+            return "a model is being exported, and rows of different lengths depend on the data"
         return reason
 
     def reluctance(self, plan):
@@ -38,6 +40,11 @@ class FusedLayer(LibraryLayer):
         data, states = _call_kernel(recurrence, packed.data, states, weights, packed.batch_sizes)
         outputs, _ = pad_packed_sequence(packed._replace(data=data), total_length=inputs.shape[0])
         return outputs, [state[packed.unsorted_indices] for state in states]
+
+
+def _is_exporting():
+    """Whether `torch.export` or the exporter to ONNX is at work."""
+    return torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export() or torch.jit.is_tracing()
 
 
 # The kernels bring the weights of an LSTM into another layout at each call, and we the columns of a GRU. How many

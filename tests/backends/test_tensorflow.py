@@ -210,14 +210,60 @@ def test_ragged_sequences_through_fit():
 
 
 @pytest.mark.parametrize("stateful", [False, True])
-def test_export(stateful, tmp_path):
-    model = keras.Sequential([keras.Input(batch_shape=(2, 5, 3)), MyLSTM(4, stateful=stateful), MyDense(1)])
+@pytest.mark.parametrize("layer", [MySimpleRNN, MyLSTM, MyGRU])
+def test_export(layer, stateful, tmp_path):
+    model = keras.Sequential([keras.Input(batch_shape=(2, 5, 3)), layer(4, stateful=stateful), MyDense(1)])
     expected = model(SEQUENCES)
     if stateful:
         model.layers[0].reset_state()
     model.export(tmp_path, verbose=False)
     served = tf.saved_model.load(tmp_path)
     assert_close(served.serve(SEQUENCES), expected, 1e-6)
+
+
+@pytest.mark.parametrize("layer", [MySimpleRNN, MyLSTM, MyGRU])
+def test_a_saved_model_has_its_gradient(layer, tmp_path):
+    model = keras.Sequential([keras.Input((None, 3)), layer(4, return_sequences=True), layer(4)])
+    model.export(tmp_path, verbose=False)
+    served = tf.saved_model.load(tmp_path)
+
+    def gradient(call):
+        with tf.GradientTape() as tape:
+            tape.watch(SEQUENCES)
+            loss = tf.reduce_sum(call(SEQUENCES) ** 2)
+        return tape.gradient(loss, SEQUENCES)
+
+    assert_close(gradient(served.serve), gradient(model), 1e-5)
+
+
+# TensorFlow points at the package that LiteRT has become.
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
+@pytest.mark.parametrize("layer", [MySimpleRNN, MyLSTM, MyGRU])
+def test_a_stateful_model_in_litert_needs_its_own_operators_alone(layer, tmp_path):
+    model = keras.Sequential([keras.Input(batch_shape=(1, 4, 3)), layer(4, stateful=True), MyDense(1)])
+    sequences = SEQUENCES[:1, :4]
+    expected = [model(sequences), model(sequences)]
+    model.layers[0].reset_state()
+    path = tmp_path / "model.tflite"
+    own = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
+    model.export(path.as_posix(), format="litert", verbose=False, target_spec=own)
+    interpreter = tf.lite.Interpreter(path.as_posix())
+    interpreter.allocate_tensors()
+    for each in expected:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], sequences.numpy())
+        interpreter.invoke()
+        assert_close(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]), each, 1e-5)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_stateful_layer_refuses_another_batch_size_when_it_runs(fused):
+    layer = MyGRU(4, stateful=True)
+    layer.build((2, None, 3))
+    signature = [tf.TensorSpec((None, None, 3))]
+    run = tf.function(lambda sequences: layer(sequences), input_signature=signature, jit_compile=fused)
+    assert run(SEQUENCES).shape == (2, 4)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="stateful" if not fused else "reshape"):
+        run(tf.zeros((4, 3, 3)))
 
 
 def test_a_functional_model_hands_the_mask_to_a_layer_with_an_initial_state():

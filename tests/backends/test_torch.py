@@ -2,11 +2,12 @@
 
 import keras
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
 import keras_rnn_ext
-from keras_rnn_ext import MyDense, MyGRU, MyLSTM
+from keras_rnn_ext import MyDense, MyEmbedding, MyGRU, MyLSTM
 from tests.helpers import assert_close, to_numpy
 
 NAMES = ["SimpleRNN", "LSTM", "GRU"]
@@ -125,3 +126,39 @@ def test_use_cudnn_true(gpu):
     assert MyLSTM(4, use_cudnn=True)(SEQUENCES).shape == (2, 4)
     with pytest.raises(ValueError, match="use_cudnn=True was specified, but cuDNN does not serve"):
         MyLSTM(4, use_cudnn=True, activation="relu")(SEQUENCES)
+
+
+@pytest.fixture(params=NAMES)
+def masked_model(request):
+    """A model whose layers get a mask, and some input: the last row is empty."""
+    words = np.array([[3, 1, 2, 0, 0], [0, 0, 4, 0, 5], [0, 0, 0, 0, 0]], "int32")
+    layer = getattr(keras_rnn_ext, f"My{request.param}")
+    layers = [MyEmbedding(9, 3, mask_zero=True), layer(4, return_sequences=True), layer(4), MyDense(1)]
+    return keras.Sequential([keras.Input((5,), dtype="int32"), *layers]), words
+
+
+# PyTorch, when it saves the program, of weights that are views.
+@pytest.mark.filterwarnings("ignore:No complete tensor found in the group:UserWarning")
+def test_torch_export_of_a_model_with_masks(masked_model, tmp_path):
+    model, words = masked_model
+    program = torch.export.export(model, (torch.from_numpy(words),))
+    assert_close(to_numpy(program.module()(torch.from_numpy(words))), to_numpy(model(words)), 1e-6)
+    model.export(tmp_path / "model.pt2", format="torch", verbose=False)
+    loaded = torch.export.load(tmp_path / "model.pt2").module()
+    # Keras exports to PyTorch for one row.
+    for row in range(len(words)):
+        assert_close(
+            to_numpy(loaded(torch.from_numpy(words[row : row + 1]))), to_numpy(model(words[row : row + 1])), 1e-6
+        )
+
+
+# The exporters of PyTorch and their libraries are on their way from one form to another.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::torch.jit.TracerWarning")
+def test_onnx_export_of_a_model_with_masks(masked_model, tmp_path):
+    model, words = masked_model
+    expected = to_numpy(model(words))  # Keras insists on a call
+    path = (tmp_path / "model.onnx").as_posix()
+    model.export(path, format="onnx", verbose=False)
+    session = onnxruntime.InferenceSession(path)
+    outputs = session.run(None, {session.get_inputs()[0].name: words})[0]
+    assert_close(outputs, expected, 1e-5)

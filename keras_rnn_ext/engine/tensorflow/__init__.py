@@ -99,10 +99,10 @@ def fix_size(tensor, axis, size, message):
     check = tf.debugging.assert_equal(tf.shape(tensor)[axis], size, message=message)
     with tf.control_dependencies([] if check is None else [check]):
         tensor = tf.identity(tensor)
-    # XLA drops the assertion, but not this.
-    shape = tensor.shape.as_list()
-    shape[axis] = size
-    return tf.ensure_shape(tensor, shape)
+    # XLA and LiteRT drop the assertion, but not this. LiteRT has no `ensure_shape` of its own.
+    known, now = tensor.shape.as_list(), tf.unstack(tf.shape(tensor))
+    known[axis] = size
+    return tf.reshape(tensor, [there if length is None else length for length, there in zip(known, now, strict=True)])
 
 
 enrol(

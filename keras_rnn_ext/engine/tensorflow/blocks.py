@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_rnn_ext.engine.loops import GatedStrategy, ProjectedLoop, python_scan
 from keras_rnn_ext.engine.tensorflow.block_loops import USUAL_BATCH, BlockLoops
+from keras_rnn_ext.engine.tensorflow.compat import in_save_context
 from keras_rnn_ext.engine.tensorflow.steps import select
 
 # Bytes of a step's gates at which its operations are too small for two threads and too large to cost nothing.
@@ -87,7 +88,9 @@ def _with_gradient(plan, feed):
 
         def gradient(*upstream):
             d_outputs = upstream[count] if loop.collect else None
-            d_inputs, d_states, d_weights = loop.backward(inputs, weights, trace, upstream[:count], d_outputs)
+            # A gradient that is saved runs forward again: it cannot read the lists of the trace.
+            read = loop.forward(inputs, states, weights)[1] if in_save_context() else trace
+            d_inputs, d_states, d_weights = loop.backward(inputs, weights, read, upstream[:count], d_outputs)
             return [d_inputs, *d_states, *d_weights]
 
         return [*last, *([trace.hidden[1:]] if loop.collect else [])], gradient
