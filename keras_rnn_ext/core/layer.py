@@ -125,7 +125,9 @@ class MyRNN(CarriesState, keras.layers.RNN):
     def supports_jit(self):
         """Whether `compile(jit_compile="auto")` may use XLA: not where TensorFlow calls cuDNN, unknown to XLA."""
         return self._supports_jit and all(
-            strategy.fits_xla(self._plan(as_recurrence(self.cell, training), False, training, None, None, False))
+            strategy.fits_xla(
+                self._plan(as_recurrence(self.cell, training), False, training, training, None, None, False)
+            )
             for training in (False, True)
         )
 
@@ -231,7 +233,15 @@ class MyRNN(CarriesState, keras.layers.RNN):
         # One step stands for all: a mask is drawn per sequence.
         step = _a_step(sequences) if recurrence.noisy or recurrence.kind in ("stack", "foreign") else None
         noise = recurrence.draw_noise(step, states, training)
-        plan = self._plan(recurrence, mask is not None, training, batch, steps, backend.runs_eagerly(sequences))
+        plan = self._plan(
+            recurrence,
+            mask is not None,
+            training,
+            backend.may_differentiate(training),
+            batch,
+            steps,
+            backend.runs_eagerly(sequences),
+        )
         feed = strategy.Feed(sequences, states, mask, recurrence.gather_weights(), noise)
         return recurrence, plan, feed, pack
 
@@ -244,14 +254,14 @@ class MyRNN(CarriesState, keras.layers.RNN):
                 f"one, which is what its cell was built for. Received: shape {shape}."
             )
 
-    def _plan(self, recurrence, masked, training, batch, steps, eager):
+    def _plan(self, recurrence, masked, training, differentiable, batch, steps, eager):
         return strategy.Plan(
             recurrence=recurrence,
             return_sequences=self.return_sequences,
             unroll=self.unroll,
             masked=masked,
             noisy=bool(training) and recurrence.noisy,
-            training=training if training is None else bool(training),
+            differentiable=bool(differentiable),
             recompute=self.recompute,
             accompanied=self.accompanied,
             steps=steps,
@@ -291,7 +301,7 @@ class MyRNN(CarriesState, keras.layers.RNN):
             A text with a line for each strategy of the backend.
         """
         recurrence = as_recurrence(self.cell, training, dtype=self.compute_dtype)
-        return strategy.explain(self._plan(recurrence, masked, training, batch, steps, eager))
+        return strategy.explain(self._plan(recurrence, masked, training, training, batch, steps, eager))
 
 
 def _a_step(sequences):

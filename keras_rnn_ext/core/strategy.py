@@ -22,7 +22,7 @@ class Plan:
     unroll: bool | int = False
     masked: bool = False
     noisy: bool = False
-    training: bool | None = False  # None: the caller did not say, so that a gradient may follow
+    differentiable: bool = False  # whether a gradient may be asked for
     recompute: bool = False
     accompanied: bool = False  # whether another loop runs at the same time
     steps: int | None = None
@@ -84,6 +84,9 @@ class Engine:
     compiled_note: str = ""
     # As `compile`, with the operations fused: faster where they are many and small, as in a loop that writes a text.
     compile_fused: Callable | None = None
+    # `may_differentiate(training)`: whether a gradient may be asked for of what is called now. `training` is what the
+    # call says, or None if it does not.
+    may_differentiate: Callable[[bool | None], bool] = lambda training: training is not False
     # A step that keeps nothing for its gradient but what it got, and runs once more for it.
     recomputed: Callable = lambda step: step
     unpack_ragged: Callable = never_ragged
@@ -149,7 +152,7 @@ def run(plan: Plan, feed: Feed):
         strategy.name,
         plan.return_sequences,
         plan.unroll,
-        plan.training,
+        plan.differentiable,
         plan.recompute,
         plan.recurrence.program_key(),
     )

@@ -19,7 +19,7 @@ from tests.helpers import assert_close
 LAYERS = [MySimpleRNN, MyLSTM, MyGRU]
 
 
-def prepared(layer, batch=3, steps=25, features=2, masked=False, training=True, seed=0):
+def prepared(layer, batch=3, steps=25, features=2, masked=False, differentiable=True, seed=0):
     """A plan and the tensors of a call, as `strategy.run` gets them."""
     random = np.random.default_rng(seed)
     layer.build((batch, steps, features))
@@ -27,8 +27,8 @@ def prepared(layer, batch=3, steps=25, features=2, masked=False, training=True, 
     states = [tf.constant(random.normal(size=(batch, layer.cell.units))) for _ in layer.cell.state_sizes]
     inputs = tf.constant(random.normal(size=(batch, steps, features)))
     states = [tf.cast(state, layer.compute_dtype) for state in states]
-    _, plan, feed, _ = layer.prepare(tf.cast(inputs, layer.compute_dtype), states, mask, training)
-    return plan, feed
+    _, plan, feed, _ = layer.prepare(tf.cast(inputs, layer.compute_dtype), states, mask, training=True)
+    return dataclasses.replace(plan, differentiable=differentiable), feed
 
 
 def results(row, plan, feed):
@@ -82,7 +82,7 @@ def test_both_directions_take_no_halves():
     assert layer.forward_layer.accompanied
     assert layer.backward_layer.accompanied
     plan, feed = prepared(MyLSTM(64, return_sequences=True), batch=128)
-    plan = dataclasses.replace(plan, training=False)
+    plan = dataclasses.replace(plan, differentiable=False)
     assert _gains_from_halves(plan, feed)
     assert not _gains_from_halves(dataclasses.replace(plan, accompanied=True), feed)
 
@@ -123,13 +123,15 @@ def test_recomputation_changes_no_number(layer, return_sequences, masked):
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_gradient_outside_of_training(layer):
-    plan, feed = prepared(layer(4, return_sequences=True, dtype="float64"), masked=True, training=False)
+    plan, feed = prepared(layer(4, return_sequences=True, dtype="float64"), masked=True, differentiable=False)
     assert_as_the_plain_loop(plan, feed)
 
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_two_halves_outside_of_training(masked):
-    plan, feed = prepared(MyGRU(43, return_sequences=True, dtype="float64"), batch=129, masked=masked, training=False)
+    plan, feed = prepared(
+        MyGRU(43, return_sequences=True, dtype="float64"), batch=129, masked=masked, differentiable=False
+    )
     assert 4 * 129 * 3 * 43 in HALVED
     assert_as_the_plain_loop(plan, feed)
     assert_as_the_plain_loop(dataclasses.replace(plan, return_sequences=False), feed)

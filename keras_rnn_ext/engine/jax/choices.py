@@ -15,7 +15,7 @@ def against_tangents(plan):
 
     It is faster where the weights are large beside a step's states.
     """
-    if plan.training is False:
+    if not plan.differentiable:
         return "it gains where a gradient is asked for"
     if jax.default_backend() != "cpu":
         return "it was measured on CPUs alone"
@@ -39,7 +39,7 @@ def hoisting_pays(plan):
     if plan.noisy and cell.recurrent_dropout:
         # A step of a product per gate has something to do beside its input product.
         return batch * cell.units < LARGE // 2
-    return plan.training is not False and (cell.features > batch or batch * cell.units < LARGE)
+    return plan.differentiable and (cell.features > batch or batch * cell.units < LARGE)
 
 
 def with_turns(plan):

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_rnn_ext.core.strategy import Engine, enrol
 from keras_rnn_ext.engine.loops import CellByCell, Loop, ProjectedLoop, python_scan
 from keras_rnn_ext.engine.tensorflow.blocks import BlockLoop
+from keras_rnn_ext.engine.tensorflow.compat import could_possibly_record
 from keras_rnn_ext.engine.tensorflow.cudnn import CudnnRow
 from keras_rnn_ext.engine.tensorflow.steps import make_list, number_of_steps, stack
 
@@ -111,6 +112,8 @@ enrol(
         strategies=(CellByCell(), CudnnRow(), BlockLoop(), ProjectedLoop(scan), Loop(scan)),
         runs_eagerly=lambda sequences: tf.executing_eagerly(),
         gradients=gradients,
+        # Many loops over tapes do not say `training=`, and many models say False where nobody asked.
+        may_differentiate=lambda training: could_possibly_record(),
         compile=compiled,
         compiled_note="compiled once as a tf.function, then one call of a graph",
         compile_fused=compiled_fused,

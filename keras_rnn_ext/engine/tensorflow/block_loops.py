@@ -11,12 +11,14 @@ import tensorflow as tf
 from keras_rnn_ext.engine.tensorflow.gates import gate_of
 from keras_rnn_ext.engine.tensorflow.steps import (
     Form,
+    collect_run,
     make_list,
     number_of_steps,
     one_by_one,
-    over_blocks,
+    over_run,
     part,
     pop_each,
+    runs,
     select,
     stack,
     with_shapes_of,
@@ -102,11 +104,31 @@ class BlockLoops:
 
     # Forward
 
-    def forward(self, inputs, states, weights):
-        """The last states, and the `Trace`.
+    def infer(self, inputs, states, weights):
+        """The last states, and the hidden ones after each step if these are to be collected. Nothing else is kept."""
+        outputs = []
 
-        Where nobody asks for a gradient, TensorFlow leaves out of the loop what only the gradient would read.
-        """
+        def body(rows, first, run, turn, states):
+            start = run.start(turn)
+            block = self.run_block(rows(start - first, run.count), start, states, weights)
+            return block[-1][0], (tf.stack([new_states[0] for new_states, _ in block]) if self.collect else None)
+
+        for first, stop in self.portions_of(number_of_steps(inputs)):
+            rows = self.projected(self.portion(inputs, first, stop), weights)
+            for run in runs(first, stop, self.block):
+                turn = functools.partial(body, rows, first, run)
+                if self.collect:
+                    states, output = collect_run(run, turn, states)
+                    outputs.append(output)
+                else:
+                    (states,) = over_run(run, lambda at, states, turn=turn: (turn(at, states)[0],), (states,))
+        if not self.collect:
+            return states, None
+        nothing = tf.zeros(tf.concat([[0], tf.shape(states[0])], 0), states[0].dtype)
+        return states, (tf.concat(outputs, 0) if len(outputs) > 1 else (outputs or [nothing])[0])
+
+    def forward(self, inputs, states, weights):
+        """The last states, and the `Trace`."""
         steps, again = number_of_steps(inputs), self.recompute
         # Hidden states are listed after each step, and what else there is before it.
         hidden = write_each([make_list(steps + 1, states[0])] if self.collect or not again else [], 0, states)
@@ -114,10 +136,11 @@ class BlockLoops:
         kept_lists = [] if again else [make_list(steps, states[0], width, popped=True) for width in self.gate.kept]
         starts = [make_list(steps, state) for state in states] if again else []
 
-        def body(rows, first, start, count, states, hidden, befores, kept_lists, starts):
+        def body(rows, first, run, turn, states, hidden, befores, kept_lists, starts):
+            start = run.start(turn)
             starts = write_each(starts, start, states)
-            run = self.run_block(rows(start - first, count), start, states, weights)
-            for place, (new_states, kept) in enumerate(run):
+            block = self.run_block(rows(start - first, run.count), start, states, weights)
+            for place, (new_states, kept) in enumerate(block):
                 befores = write_each(befores, start + place, states[1:])
                 hidden = write_each(hidden, start + place + 1, new_states)
                 kept_lists = write_each(kept_lists, start + place, kept)
@@ -127,7 +150,8 @@ class BlockLoops:
         carry = (states, hidden, befores, kept_lists, starts)
         for first, stop in self.portions_of(steps):
             rows = self.projected(self.portion(inputs, first, stop), weights)
-            carry = over_blocks(first, stop, self.block, functools.partial(body, rows, first), carry, upward=True)
+            for run in runs(first, stop, self.block):
+                carry = over_run(run, functools.partial(body, rows, first, run), carry)
         states, hidden, *lists = carry
         hidden = stack(hidden[0], steps + 1, states[0]) if hidden else None
         return states, Trace(hidden, *lists)
@@ -158,7 +182,8 @@ class BlockLoops:
         width = inputs.shape[-1] if self.products else self.cell.gates * self.cell.units
         number = 1 if self.products or self.gate.summed else 2
 
-        def body(first, start, count, d_states, d_weights, results, handles):
+        def body(first, run, turn, d_states, d_weights, results, handles):
+            start, count = run.start(turn), run.count
             around, states, kept, handles = self.read(trace, handles, start, count, inputs, weights, forms)
             hidden = tf.unstack(around, count + 1)
             d_hidden = None if d_outputs is None else one_by_one(d_outputs, start, count)
@@ -189,7 +214,8 @@ class BlockLoops:
         for first, stop in reversed(self.portions_of(number_of_steps(inputs))):
             results = [make_list(stop - first, d_last[0], width) for _ in range(number)]
             carry = (d_states, d_weights, results, handles)
-            carry = over_blocks(first, stop, self.block, functools.partial(body, first), carry, upward=False)
+            for run in reversed(runs(first, stop, self.block)):
+                carry = over_run(run, functools.partial(body, first, run), carry, upward=False)
             d_states, d_weights, results, handles = carry
             results = [stack(each, stop - first, d_last[0], width) for each in results]
             if not self.products:

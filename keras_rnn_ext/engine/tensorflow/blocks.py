@@ -60,7 +60,7 @@ def _gains_from_halves(plan, feed):
 
     With a gradient they are not, nor where there are two already.
     """
-    if plan.training is not False or plan.accompanied:
+    if plan.differentiable or plan.accompanied:
         return False
     return 4 * (feed.inputs.shape[1] or 2 * USUAL_BATCH) * plan.recurrence.gates * plan.recurrence.units in HALVED
 
@@ -84,16 +84,22 @@ def _with_gradient(plan, feed):
     @tf.custom_gradient
     def run(inputs, *rest):
         states, weights = list(rest[:count]), keras.tree.pack_sequence_as(feed_weights, list(rest[count:]))
-        last, trace = loop.forward(inputs, states, weights)
+        trace = None
+        if plan.differentiable:
+            last, trace = loop.forward(inputs, states, weights)
+            outputs = trace.hidden[1:] if loop.collect else None
+        else:
+            last, outputs = loop.infer(inputs, states, weights)
 
         def gradient(*upstream):
             d_outputs = upstream[count] if loop.collect else None
-            # A gradient that is saved runs forward again: it cannot read the lists of the trace.
-            read = loop.forward(inputs, states, weights)[1] if in_save_context() else trace
+            # Without a tape nothing was kept. Nor can a gradient that is saved read the lists of the trace.
+            again = trace is None or in_save_context()
+            read = loop.forward(inputs, states, weights)[1] if again else trace
             d_inputs, d_states, d_weights = loop.backward(inputs, weights, read, upstream[:count], d_outputs)
             return [d_inputs, *d_states, *d_weights]
 
-        return [*last, *([trace.hidden[1:]] if loop.collect else [])], gradient
+        return [*last, *([] if outputs is None else [outputs])], gradient
 
     results = run(feed.inputs, *feed.states, *keras.tree.flatten(feed_weights))
     return results[:count], (results[count] if loop.collect else None)

@@ -107,34 +107,73 @@ def _dynamic_shape(like, width):
     return tf.shape(like) if width is None else [tf.shape(like)[0], width]
 
 
-def over_blocks(first, stop, block, body, carry, upward):
-    """`carry = body(start, count, *carry)` for each block of steps, and for each of the steps that fill none.
+class Run(NamedTuple):
+    """Steps that are taken in turns of `count` each, with none left over."""
 
-    Args:
-        first: the first step, an int.
-        stop: where the steps end, an int or a tensor.
-        block: how many a block has.
-        body: the turn of the loop.
-        carry: what goes from turn to turn.
-        upward: whether in the order of time, or against it.
-    """
+    first: int
+    stop: Any  # an int or a tensor
+    count: int
+
+    @property
+    def is_one_turn(self):
+        """Whether it is known to need no loop."""
+        return isinstance(self.turns, int) and self.turns == 1
+
+    @property
+    def turns(self):
+        return (self.stop - self.first) // self.count
+
+    def start(self, turn):
+        """The first step of a turn."""
+        return self.first + turn * self.count
+
+
+def runs(first, stop, block):
+    """The whole blocks between two steps, and the steps that fill none. What is known to be empty is left out."""
     whole = first + (stop - first) // block * block
-    runs = [(first, whole, block), (whole, stop, 1)]
-    for first, stop, count in runs if upward else reversed(runs):
-        if isinstance(stop, int) and stop - first in (0, count):
-            carry = carry if first == stop else body(first, count, *carry)
-            continue
+    both = [Run(first, whole, block), Run(whole, stop, 1)]
+    return [run for run in both if not isinstance(run.turns, int) or run.turns]
 
-        def turn(start, carry, count=count):
-            start = start if upward else start - count
-            return start + count if upward else start, body(start, count, *carry)
 
-        condition = (lambda at, _, stop=stop: at < stop) if upward else (lambda at, _, first=first: at > first)
-        _, carry = tf.while_loop(
-            condition,
-            turn,
-            (tf.convert_to_tensor(first if upward else stop), carry),
-            # Also where there is nothing to do: XLA makes no room for no turns, and then trips over it.
-            maximum_iterations=tf.maximum((stop - first) // count, 1),
-        )
+def over_run(run, body, carry, upward=True):
+    """`carry = body(turn, *carry)` for each turn, in the order of time or against it."""
+    if run.is_one_turn:
+        return body(0, *carry)
+
+    def turn(at, carry):
+        at = at if upward else at - 1
+        return at + 1 if upward else at, body(at, *carry)
+
+    turns = run.turns
+    _, carry = tf.while_loop(
+        (lambda at, _: at < turns) if upward else (lambda at, _: at > 0),
+        turn,
+        (tf.convert_to_tensor(0 if upward else turns), carry),
+        # Also where there is nothing to do: XLA makes no room for no turns, and then trips over it.
+        maximum_iterations=tf.maximum(turns, 1),
+    )
     return carry
+
+
+def collect_run(run, body, states):
+    """`states, output = body(turn, states)` for each turn: the last states, and the outputs, which lead with `count`
+    steps each, as one tensor."""
+    if run.is_one_turn:
+        return body(0, states)
+    like = states[0]
+    arrays = [tf.TensorArray(like.dtype, run.turns, element_shape=[run.count, *like.shape])]
+
+    def write(turn, states, arrays):
+        states, output = body(turn, states)
+        # One entry a turn, at its number: exporters know that form.
+        return states, write_each(arrays, turn, [output])
+
+    states, (array,) = over_run(run, write, (states, arrays))
+    shape = tf.concat([[run.count], tf.shape(like)], 0)
+    stacked = tf.raw_ops.TensorListStack(
+        input_handle=array.flow, element_shape=shape, element_dtype=like.dtype, num_elements=-1
+    )
+    steps = run.turns * run.count
+    joined = tf.reshape(stacked, tf.concat([[steps], tf.shape(like)], 0))
+    joined.set_shape([steps if isinstance(steps, int) else None, *like.shape])
+    return states, joined
