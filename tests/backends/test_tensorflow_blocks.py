@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from keras_rnn_ext import MyBidirectional, MyGRU, MyGRUCell, MyLSTM, MyRNN, MySimpleRNN
 from keras_rnn_ext.core import strategy
+from keras_rnn_ext.engine.tensorflow import blocks
 from keras_rnn_ext.engine.tensorflow.block_loops import MOST_STEPS, BlockLoops, block_of
-from keras_rnn_ext.engine.tensorflow.blocks import HALVED, BlockLoop, _gains_from_halves
+from keras_rnn_ext.engine.tensorflow.blocks import BlockLoop, parts_of
 from keras_rnn_ext.engine.tensorflow.gates import AnyGate, gate_of
 from tests.helpers import assert_close
 
@@ -77,14 +78,37 @@ def test_products_of_portions_of_the_sequence(layer, masked):
     assert_as_the_plain_loop(plan, feed)
 
 
-def test_both_directions_take_no_halves():
-    layer = MyBidirectional(MyLSTM(64, return_sequences=True))
-    assert layer.forward_layer.accompanied
-    assert layer.backward_layer.accompanied
-    plan, feed = prepared(MyLSTM(64, return_sequences=True), batch=128)
-    plan = dataclasses.replace(plan, differentiable=False)
-    assert _gains_from_halves(plan, feed)
-    assert not _gains_from_halves(dataclasses.replace(plan, accompanied=True), feed)
+@pytest.mark.parametrize(
+    ("layer", "batch", "parts"),
+    [
+        (MySimpleRNN(64), 128, {2: 1, 4: 1}),  # too little for two
+        (MyLSTM(64), 128, {1: 1, 2: 2, 3: 3, 4: 4, 64: 4}),
+        (MyLSTM(64), 512, {2: 2, 16: 16}),
+        (MyLSTM(64), 4096, {2: 1, 64: 64}),  # two threads share one operation as well
+        (MyGRU(16), 512, {2: 2, 4: 3}),
+    ],
+)
+def test_as_many_parts_of_the_batch_as_there_are_cores(layer, batch, parts, monkeypatch):
+    plan, feed = prepared(layer, batch=batch, features=8)
+    found = {}
+    for count in parts:
+        monkeypatch.setattr(blocks, "cores", lambda count=count: count)
+        found[count] = parts_of(plan, feed)
+        assert parts_of(dataclasses.replace(plan, differentiable=False), feed) == found[count]
+        # The loop of the other direction runs at the same time.
+        assert parts_of(dataclasses.replace(plan, accompanied=True), feed) == 1
+    assert found == parts
+
+
+def test_with_large_weights_a_gradient_takes_no_parts():
+    plan, feed = prepared(MyLSTM(256), batch=64, features=300)
+    assert parts_of(dataclasses.replace(plan, differentiable=False), feed) > 1
+    assert parts_of(plan, feed) == 1
+
+
+def test_threads_that_the_user_set_count(monkeypatch):
+    monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: 3)
+    assert blocks.cores() == 3
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -127,12 +151,15 @@ def test_gradient_outside_of_training(layer):
     assert_as_the_plain_loop(plan, feed)
 
 
+@pytest.mark.parametrize("differentiable", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
-def test_two_halves_outside_of_training(masked):
-    plan, feed = prepared(
-        MyGRU(43, return_sequences=True, dtype="float64"), batch=129, masked=masked, differentiable=False
-    )
-    assert 4 * 129 * 3 * 43 in HALVED
+@pytest.mark.parametrize("cores", [2, 5])
+def test_parts_of_a_batch_that_cannot_be_shared_equally(cores, masked, differentiable, monkeypatch):
+    monkeypatch.setattr(blocks, "cores", lambda: cores)
+    options = {"dropout": 0.4, "recurrent_dropout": 0.3, "dtype": "float64"}
+    layer = MyGRU(43, return_sequences=True, **options)
+    plan, feed = prepared(layer, batch=331, steps=11, masked=masked, differentiable=differentiable)
+    assert parts_of(plan, feed) == cores
     assert_as_the_plain_loop(plan, feed)
     assert_as_the_plain_loop(dataclasses.replace(plan, return_sequences=False), feed)
 
@@ -141,7 +168,6 @@ def test_two_halves_outside_of_training(masked):
 def test_two_halves_of_a_batch_of_unknown_size(jit_compile):
     layer = MyGRU(50, return_sequences=True, return_state=True)
     layer.build((None, 7, 2))
-    assert 4 * 128 * 3 * 50 in HALVED
     signature = [tf.TensorSpec((None, 7, 2)), tf.TensorSpec((None, 7), tf.bool)]
     compute = tf.function(lambda x, mask: layer(x, mask=mask), input_signature=signature, jit_compile=jit_compile)
     for batch in (1, 2, 7):

@@ -10,6 +10,7 @@ from keras_rnn_ext.engine.loops import CellByCell, Loop, ProjectedLoop, python_s
 from keras_rnn_ext.engine.tensorflow.blocks import BlockLoop
 from keras_rnn_ext.engine.tensorflow.compat import could_possibly_record
 from keras_rnn_ext.engine.tensorflow.cudnn import CudnnRow
+from keras_rnn_ext.engine.tensorflow.fused import FusedLoop
 from keras_rnn_ext.engine.tensorflow.steps import make_list, number_of_steps, stack
 
 
@@ -109,7 +110,7 @@ def fix_size(tensor, axis, size, message):
 enrol(
     "tensorflow",
     Engine(
-        strategies=(CellByCell(), CudnnRow(), BlockLoop(), ProjectedLoop(scan), Loop(scan)),
+        strategies=(CellByCell(), CudnnRow(), FusedLoop(scan), BlockLoop(), ProjectedLoop(scan), Loop(scan)),
         runs_eagerly=lambda sequences: tf.executing_eagerly(),
         gradients=gradients,
         # Many loops over tapes do not say `training=`, and many models say False where nobody asked.

@@ -6,16 +6,20 @@ product per block of steps, or per sequence. Blocks also pay the loop's own cost
 step reads in the cache.
 """
 
+import os
+
 import keras
 import tensorflow as tf
 
 from keras_rnn_ext.engine.loops import GatedStrategy, ProjectedLoop, python_scan
-from keras_rnn_ext.engine.tensorflow.block_loops import USUAL_BATCH, BlockLoops
+from keras_rnn_ext.engine.tensorflow.block_loops import USUAL_BATCH, BlockLoops, block_of
 from keras_rnn_ext.engine.tensorflow.compat import in_save_context
 from keras_rnn_ext.engine.tensorflow.steps import select
 
-# Bytes of a step's gates at which its operations are too small for two threads and too large to cost nothing.
-HALVED = range(2**16, 2**18 + 1)
+# Bytes of a step's gates. An operation on as many is worth a thread of its own, but not two that wait for each other:
+# measured on two cores, parts of the batch side by side gain up to a third, forward and with the gradient.
+LEAST_PART = 2**15
+MOST_PART = 2**18
 
 
 class BlockLoop(GatedStrategy):
@@ -28,8 +32,7 @@ class BlockLoop(GatedStrategy):
         if tf.executing_eagerly():
             # Somebody is debugging, with `tf.config.run_functions_eagerly`: they want to see plain steps.
             return ProjectedLoop(python_scan).run(plan, feed)
-        feeds = _halves(feed) if _gains_from_halves(plan, feed) else [feed]
-        parts = [_with_gradient(plan, each) for each in feeds]
+        parts = [_with_gradient(plan, each) for each in _split(feed, parts_of(plan, feed))]
         last, outputs = parts[0]
         if len(parts) > 1:
             last = [tf.concat(each, 0) for each in zip(*(states for states, _ in parts), strict=True)]
@@ -55,25 +58,49 @@ def _seen(feed):
     return tf.fill([tf.shape(feed.inputs)[1]], tf.shape(feed.inputs)[0] > 0)
 
 
-def _gains_from_halves(plan, feed):
-    """Whether two loops side by side, each with half of the batch, are faster than one.
+def parts_of(plan, feed):
+    """In how many parts of the batch, each in a loop of its own, the sequences are run: at most one for each core.
 
-    With a gradient they are not, nor where there are two already.
+    With a gradient each part reads the weights and adds to theirs, so that these have to be small.
     """
-    if plan.differentiable or plan.accompanied:
-        return False
-    return 4 * (feed.inputs.shape[1] or 2 * USUAL_BATCH) * plan.recurrence.gates * plan.recurrence.units in HALVED
+    most = cores()
+    batch, width = feed.inputs.shape[1] or most * USUAL_BATCH, plan.recurrence.gates * plan.recurrence.units
+    size = 4 * batch * width
+    parts = min(most, batch, size // LEAST_PART)
+    if parts < 2 or size > most * MOST_PART or plan.accompanied:
+        return 1
+    if plan.differentiable and not block_of(plan, feed.inputs)[1]:
+        return 1
+    return parts
 
 
-def _halves(feed):
+def cores():
+    """How many threads an operation of TensorFlow may use."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return tf.config.threading.get_intra_op_parallelism_threads() or usable
+
+
+def _split(feed, parts):
+    if parts == 1:
+        return [feed]
     batch = tf.shape(feed.inputs)[1] if feed.inputs.shape[1] is None else feed.inputs.shape[1]
+    sizes = [batch * (part + 1) // parts - batch * part // parts for part in range(parts)]
 
     def cut(tensor, axis):
-        return [None, None] if tensor is None else tf.split(tensor, [batch // 2, batch - batch // 2], axis)
+        return [None] * parts if tensor is None else tf.split(tensor, sizes, axis)
 
     states = zip(*(cut(state, 0) for state in feed.states), strict=True)
-    parts = zip(cut(feed.inputs, 1), states, cut(feed.mask, 1), strict=True)
-    return [feed._replace(inputs=inputs, states=list(own), mask=mask) for inputs, own, mask in parts]
+    noise = keras.tree.map_structure(lambda mask: cut(mask, len(mask.shape) - 2), feed.noise)
+    each = zip(cut(feed.inputs, 1), states, cut(feed.mask, 1), strict=True)
+    return [
+        feed._replace(
+            inputs=inputs,
+            states=list(own),
+            mask=mask,
+            noise={name: masks[part] for name, masks in noise.items()},
+        )
+        for part, (inputs, own, mask) in enumerate(each)
+    ]
 
 
 def _with_gradient(plan, feed):

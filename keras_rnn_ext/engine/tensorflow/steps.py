@@ -160,20 +160,25 @@ def collect_run(run, body, states):
     steps each, as one tensor."""
     if run.is_one_turn:
         return body(0, states)
-    like = states[0]
-    arrays = [tf.TensorArray(like.dtype, run.turns, element_shape=[run.count, *like.shape])]
+    like, turns = states[0], run.turns
+    known = isinstance(turns, int)
+    # Exporters know lists with one entry a turn, at its number, and LiteRT those with a shape and a length.
+    form = {"element_shape": _block_shape(run.count, like), "element_dtype": like.dtype}
+    handle = tf.raw_ops.TensorListReserve(num_elements=turns, **form)
 
     def write(turn, states, arrays):
         states, output = body(turn, states)
-        # One entry a turn, at its number: exporters know that form.
         return states, write_each(arrays, turn, [output])
 
-    states, (array,) = over_run(run, write, (states, arrays))
-    shape = tf.concat([[run.count], tf.shape(like)], 0)
-    stacked = tf.raw_ops.TensorListStack(
-        input_handle=array.flow, element_shape=shape, element_dtype=like.dtype, num_elements=-1
-    )
-    steps = run.turns * run.count
-    joined = tf.reshape(stacked, tf.concat([[steps], tf.shape(like)], 0))
-    joined.set_shape([steps if isinstance(steps, int) else None, *like.shape])
-    return states, joined
+    states, (array,) = over_run(run, write, (states, [tf.TensorArray(like.dtype, flow=handle)]))
+    blocks = tf.raw_ops.TensorListStack(input_handle=array.flow, num_elements=turns if known else -1, **form)
+    outputs = tf.reshape(blocks, _block_shape(turns * run.count, like))
+    outputs.set_shape([turns * run.count if known else None, *like.shape])
+    return states, outputs
+
+
+def _block_shape(steps, like):
+    """The shape of so many steps in the form of `like`."""
+    if isinstance(steps, int) and like.shape.is_fully_defined():
+        return [steps, *like.shape]
+    return tf.concat([[steps], tf.shape(like)], 0)
