@@ -19,6 +19,8 @@ MODES = {
     "unsaid gradient": "With gradient, called without `training=`",
     "eager gradient": "Called eagerly, in a `GradientTape` loop",
     "eager forward": "Called eagerly, forward alone",
+    "choices gradient": "Other choices than the engine's, with gradient",
+    "choices forward": "Other choices than the engine's, forward",
     "fit": "Whole models: an epoch of `fit`",
     "generation": "Generation: a character",
     "training": "Truncated back-propagation: a window",

@@ -156,6 +156,8 @@ def _tensorflow() -> list[Target]:
         graph("W8, masks", ("W8-left", "W8-right"), 1.1),
         graph("W9, bidirectional", ("W9",), 1.1),
         other("W10, batch 1, in a graph", "forward", ("W10",), 1.1),
+        other("W10, batch 1, in a graph, over ours under XLA", "forward", ("W10",), 1.3, over="ours", under="ours, XLA",
+              most=True),
         other("W10, batch 1, called eagerly", "eager forward", ("W10",), 15),
         other("W1-W6, called eagerly", "eager forward", SIX, 3, mean=True),
         other("W1-W6, an eager `GradientTape` loop", "eager gradient", SIX, 3, mean=True),

@@ -9,8 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from benchmarks import tensorflow_choices
 from benchmarks.measure import Peer
 from benchmarks.workloads import (
+    CHOICES,
     GRAPH,
     MODES,
     Problem,
@@ -27,6 +29,9 @@ __all__ = ["MODES", "large_product", "peers"]
 def peers(problem: Problem, mode: str) -> dict[str, Callable[[], Peer]]:
     """How to make each peer; the first one defines what is right."""
     workload = problem.workload
+    if mode in CHOICES:
+        ours = functools.partial(_peer, problem, mode.split()[1], functools.partial(our_layer, workload), False)
+        return tensorflow_choices.peers(ours)
     keras_here, ours = functools.partial(keras_layer, workload), functools.partial(our_layer, workload)
     layers: dict[str, tuple[Callable[[], keras.Layer], bool]] = {"keras": (keras_here, False), "ours": (ours, False)}
     if workload.policy != "float32":

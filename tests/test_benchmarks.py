@@ -61,6 +61,19 @@ def test_peers_agree_under_xla_and_eagerly():
         assert measure.agreeing(makers, 1e-5)[2] == {}
 
 
+@pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="the choices are those of its block loop")
+def test_other_choices_change_no_number_and_leave_nothing_behind():
+    from keras_rnn_ext.engine.tensorflow import block_loops
+
+    own = block_loops.block_of, block_loops.BLOCK_BYTES
+    for mode in workloads.CHOICES:
+        makers = MODULE.peers(workloads.Problem.of(dataclasses.replace(TINY, steps=23)), mode)
+        assert {"ours", "one loop", "a loop a core", "before it"} <= makers.keys()
+        peers, _, refused, _ = measure.agreeing(makers, 1e-5)
+        assert (peers.keys(), refused) == (makers.keys(), {})
+    assert (block_loops.block_of, block_loops.BLOCK_BYTES) == own
+
+
 @pytest.mark.parametrize("layer", workloads.GATES)
 def test_weights_go_to_torch_and_back(layer):
     weights = workloads.Problem.of(dataclasses.replace(TINY, layer=layer, bidirectional=True)).weights

@@ -110,7 +110,7 @@ class BlockLoops:
 
         def body(rows, first, run, turn, states):
             start = run.start(turn)
-            block = self.run_block(rows(start - first, run.count), start, states, weights)
+            block = self.run_block(rows(start - first, run.size), start, states, weights)
             return block[-1][0], (tf.stack([new_states[0] for new_states, _ in block]) if self.collect else None)
 
         for first, stop in self.portions_of(number_of_steps(inputs)):
@@ -139,7 +139,7 @@ class BlockLoops:
         def body(rows, first, run, turn, states, hidden, befores, kept_lists, starts):
             start = run.start(turn)
             starts = write_each(starts, start, states)
-            block = self.run_block(rows(start - first, run.count), start, states, weights)
+            block = self.run_block(rows(start - first, run.size), start, states, weights)
             for place, (new_states, kept) in enumerate(block):
                 befores = write_each(befores, start + place, states[1:])
                 hidden = write_each(hidden, start + place + 1, new_states)
@@ -183,7 +183,7 @@ class BlockLoops:
         number = 1 if self.products or self.gate.summed else 2
 
         def body(first, run, turn, d_states, d_weights, results, handles):
-            start, count = run.start(turn), run.count
+            start, count = run.start(turn), run.size
             around, states, kept, handles = self.read(trace, handles, start, count, inputs, weights, forms)
             hidden = tf.unstack(around, count + 1)
             d_hidden = None if d_outputs is None else one_by_one(d_outputs, start, count)

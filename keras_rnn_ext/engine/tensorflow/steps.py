@@ -108,11 +108,11 @@ def _dynamic_shape(like, width):
 
 
 class Run(NamedTuple):
-    """Steps that are taken in turns of `count` each, with none left over."""
+    """Steps that are taken in turns of `size` each, with none left over."""
 
     first: int
     stop: Any  # an int or a tensor
-    count: int
+    size: int
 
     @property
     def is_one_turn(self):
@@ -121,11 +121,11 @@ class Run(NamedTuple):
 
     @property
     def turns(self):
-        return (self.stop - self.first) // self.count
+        return (self.stop - self.first) // self.size
 
     def start(self, turn):
         """The first step of a turn."""
-        return self.first + turn * self.count
+        return self.first + turn * self.size
 
 
 def runs(first, stop, block):
@@ -156,14 +156,14 @@ def over_run(run, body, carry, upward=True):
 
 
 def collect_run(run, body, states):
-    """`states, output = body(turn, states)` for each turn: the last states, and the outputs, which lead with `count`
-    steps each, as one tensor."""
+    """`states, output = body(turn, states)` for each turn: the last states, and the outputs, which lead with the
+    steps of a turn, as one tensor."""
     if run.is_one_turn:
         return body(0, states)
     like, turns = states[0], run.turns
     known = isinstance(turns, int)
     # Exporters know lists with one entry a turn, at its number, and LiteRT those with a shape and a length.
-    form = {"element_shape": _block_shape(run.count, like), "element_dtype": like.dtype}
+    form = {"element_shape": _block_shape(run.size, like), "element_dtype": like.dtype}
     handle = tf.raw_ops.TensorListReserve(num_elements=turns, **form)
 
     def write(turn, states, arrays):
@@ -172,8 +172,8 @@ def collect_run(run, body, states):
 
     states, (array,) = over_run(run, write, (states, [tf.TensorArray(like.dtype, flow=handle)]))
     blocks = tf.raw_ops.TensorListStack(input_handle=array.flow, num_elements=turns if known else -1, **form)
-    outputs = tf.reshape(blocks, _block_shape(turns * run.count, like))
-    outputs.set_shape([turns * run.count if known else None, *like.shape])
+    outputs = tf.reshape(blocks, _block_shape(turns * run.size, like))
+    outputs.set_shape([turns * run.size if known else None, *like.shape])
     return states, outputs
 
 
