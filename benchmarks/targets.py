@@ -29,10 +29,10 @@ WHY = {
         "(2 to 3 % by hand, not kept), one batched product instead of four (slower). Runs gave 1.36 to 1.51."
     ),
     ("tensorflow", "W10, batch 1, in a graph, over ours under XLA"): (
-        "XLA runs the same program in both. What is left is that a graph hands its work to another thread: a graph with "
+        "XLA runs the same program in both. What is left is that a graph hands its work to another thread: a graph of "
         "one addition takes 0.27 to 0.30 ms here, a whole function compiled by XLA 0.20 for its first step. Tried: all "
-        "steps written out (slower), the executor without threads (1.33 ms for 1.50), `BlockLSTMV2` (0.68, for the LSTM "
-        "alone, and LiteRT and ONNX do not know it), blocks of steps compiled by XLA (slower to compile and to run)."
+        "steps written out (slower), the executor without threads (1.33 ms for 1.50), `BlockLSTMV2` (0.68, for the "
+        "LSTM alone, and LiteRT and ONNX do not know it), blocks of steps under XLA (slower to compile and to run)."
     ),
     ("tensorflow", "W15, memory, recomputing, over Keras's"): (
         "what is no loop and cannot be computed again is nearly all of the quarter: a dense layer in the place of "

@@ -72,6 +72,8 @@ class MyGRUCell(GatedCell):
     """
 
     gates = 3
+    pure = True
+    takes_kernels_in_parts = True
 
     def __init__(
         self,
@@ -123,6 +125,9 @@ class MyGRUCell(GatedCell):
     def recurrent(self, hidden, weights, noise):
         recurrent = super().recurrent(hidden, weights, noise)
         return recurrent + weights["recurrent_bias"] if self.use_bias else recurrent
+
+    # The bias that `recurrent` adds changes nothing there.
+    gradient_to_hidden = GatedCell.gradient_to_hidden
 
     def gate(self, projected, recurrent, states, weights):
         update_input, reset_input, candidate_input = ops.split(projected, 3, axis=-1)

@@ -72,6 +72,7 @@ class MyLSTMCell(GatedCell):
 
     gates = 4
     summed = True
+    pure = True
 
     def __init__(
         self,

@@ -57,6 +57,7 @@ class MySimpleRNNCell(GatedCell):
 
     gates = 1
     summed = True
+    pure = True
 
     def __init__(
         self,

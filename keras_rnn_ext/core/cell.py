@@ -15,9 +15,11 @@ import keras
 from keras import ops
 
 from keras_rnn_ext.core.arguments import Configured, parameters
+from keras_rnn_ext.core.claims import holds
 from keras_rnn_ext.core.compat import DropoutRNNCell
 from keras_rnn_ext.core.noise import draw_mask, still_usable
 from keras_rnn_ext.core.products import gradient_through, listed_by_gate, per_gate, product
+from keras_rnn_ext.core.state import listed
 
 
 def is_function(activation, name):
@@ -33,11 +35,13 @@ class RecurrentCell(Configured, DropoutRNNCell, keras.layers.Layer):
 
     kind = "cell"
 
+    # What a class may claim of its mathematics. A claim is lost where a subclass overrides that: see `claims`.
+
+    # A step depends on its arguments alone, so that it may be compiled once and for all.
+    pure = False
+
     # The name under which the frameworks' own libraries (cuDNN, torch) know this recurrence, if they do.
     library_name: str | None = None
-
-    # What makes a recurrence that one.
-    mathematics: tuple[str, ...] = ("project", "recur")
 
     # How many dropout masks a cell with one mask per gate has; None: one mask for all gates.
     dropout_mask_count: int | None = None
@@ -85,13 +89,9 @@ class RecurrentCell(Configured, DropoutRNNCell, keras.layers.Layer):
         return type(self).call is RecurrentCell.call and type(self).step is RecurrentCell.step
 
     @property
-    def pure(self):
-        """Whether a step is known to depend on its arguments alone, so that it may be compiled once and for all.
-
-        Known is what this package wrote: not a subclass, unless it says `pure = True`, and not an activation from
-        elsewhere, which may have variables of its own.
-        """
-        if not _is_ours(type(self)):
+    def is_pure(self):
+        """Whether the class claims to be pure, and no activation is from elsewhere: it may have variables."""
+        if not (self.pure and holds(type(self), "pure")):
             return False
         values = [getattr(self, name) for owner in self._owners for name in _activations_of(owner)]
         return all(
@@ -100,9 +100,9 @@ class RecurrentCell(Configured, DropoutRNNCell, keras.layers.Layer):
         )
 
     @property
-    def is_plain(self):
-        """Whether the mathematics is this package's, and not overridden in a subclass elsewhere."""
-        return all(_is_ours(getattr(type(self), name)) for name in self.mathematics)
+    def library(self):
+        """The library's name for this recurrence, if the class claims one."""
+        return self.library_name if holds(type(self), "library_name") else None
 
     def program_key(self):
         """What a compiled step is compiled for, beside shapes and types."""
@@ -181,12 +181,8 @@ class RecurrentCell(Configured, DropoutRNNCell, keras.layers.Layer):
         return list(self.state_size) if isinstance(self.state_size, (list, tuple)) else [self.state_size]
 
     def get_initial_state(self, batch_size=None):
-        """A list of zeros, one tensor `(batch_size, size)` for each state."""
-        return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in self.state_sizes]
-
-
-def _is_ours(thing):
-    return thing.__module__.partition(".")[0] == __name__.partition(".")[0]
+        """A list of zeros: for each state a tensor `(batch_size, size)`, or `(batch_size, *shape)`."""
+        return [ops.zeros((batch_size, *listed(size)), dtype=self.compute_dtype) for size in self.state_sizes]
 
 
 @functools.cache
@@ -212,11 +208,13 @@ class GatedCell(RecurrentCell):
     """
 
     kind = "gated"
-    mathematics = ("project", "recurrent", "gradient_to_hidden", "gate", "recur")
     gates = 1
-    # Whether `gate` reads `projected` and `recurrent` as their sum alone, which the engine then keeps in their place.
-    # Who writes another `gate` says so anew.
+
+    # `gate` reads `projected` and `recurrent` as their sum alone, which the engine then keeps in their place.
     summed = False
+
+    # `project` and `recurrent` read the kernels through `product` alone, which takes them in parts as well.
+    takes_kernels_in_parts = True
 
     def take(self, arguments):
         super().take(arguments)
@@ -224,6 +222,16 @@ class GatedCell(RecurrentCell):
         # One mask per gate, as in Keras, where asked for or where there is recurrent dropout.
         if self.recurrent_dropout and hasattr(self, "implementation"):
             self.implementation = 1
+
+    @property
+    def is_gated(self):
+        """Whether a step is `gate` of the two products."""
+        return self.kind == "gated" and holds(type(self), "kind", ("call", "step", "recur"))
+
+    @property
+    def is_summed(self):
+        """Whether the class claims that for its `gate`."""
+        return self.summed and holds(type(self), "summed", ("gate",))
 
     @property
     def dropout_mask_count(self):
@@ -252,8 +260,10 @@ class GatedCell(RecurrentCell):
         self.input_spec = keras.InputSpec(min_ndim=2, axes={-1: input_shape[-1]})
 
     def ready(self, weights, noise):
-        if self.kind != "gated" or not self.is_plain:
-            # Mathematics of another kind may look at the kernels in its own way.
+        in_parts = self.takes_kernels_in_parts and holds(
+            type(self), "takes_kernels_in_parts", ("project", "recurrent", "recur", "step")
+        )
+        if not (self.is_gated and in_parts):
             return weights, noise
         masks = {"kernel": noise.get("inputs"), "recurrent_kernel": noise.get("recurrent")}
         parts = {name: per_gate(weights[name], mask) for name, mask in masks.items()}

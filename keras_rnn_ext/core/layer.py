@@ -6,7 +6,7 @@ from keras import ops
 from keras_rnn_ext.core import masks, strategy
 from keras_rnn_ext.core.carried import CarriesState
 from keras_rnn_ext.core.compat import Untracked, attached_mask
-from keras_rnn_ext.core.recurrence import as_recurrence, cell_output_size
+from keras_rnn_ext.core.recurrence import as_recurrence, cell_output_size, state_shapes
 from keras_rnn_ext.core.registration import register
 from keras_rnn_ext.core.stacked import MyStackedRNNCells
 
@@ -153,18 +153,13 @@ class MyRNN(CarriesState, keras.layers.RNN):
     def compute_output_shape(self, sequences_shape, initial_state_shape=None):
         batch, steps = self._batch_and_steps(sequences_shape)
 
-        def with_batch(size):
-            if isinstance(size, (list, tuple)):
-                return [with_batch(part) for part in size]
-            return (batch, size)
-
         size = cell_output_size(self.cell)
         dimensions = tuple(size) if isinstance(size, (list, tuple)) else (size,)
         output = (batch, *dimensions)
         if self.return_sequences:
             output = (steps, *output) if self.time_major else (batch, steps, *dimensions)
         if self.return_state:
-            return output, *(with_batch(size) for size in self.state_size)
+            return output, *state_shapes(self.cell, batch)
         return output
 
     def compute_mask(self, sequences, mask=None):
@@ -228,7 +223,7 @@ class MyRNN(CarriesState, keras.layers.RNN):
             sequences = ops.cast(sequences, recurrence.input_dtype)
         # Zeros are nothing special to a cell of ours; to another they may be, so there only NaN and infinity go.
         if mask is not None:
-            sequences = masks.blank_masked(mask, sequences, keep_finite=not recurrence.pure)
+            sequences = masks.blank_masked(mask, sequences, keep_finite=not recurrence.is_pure)
         states = self.starting_states(initial_state, ops.shape(sequences)[1] if batch is None else batch)
         # One step stands for all: a mask is drawn per sequence.
         step = _a_step(sequences) if recurrence.noisy or recurrence.kind in ("stack", "foreign") else None

@@ -1,9 +1,9 @@
 """What the engine runs: any cell, seen through the same few members.
 
-`kind`, `pure`, `noisy`, `input_dtype`, `compute_dtype`, `features`, `output_size`, `program_key()`,
-`gather_weights()`, `draw_noise(inputs, states, training)`, `release_noise()`, `ready(weights, noise)` and
-`step(inputs, states, weights, noise)`. Our cells have them themselves; a stack and a cell of somebody else's, or one
-whose `call` was overridden, get them from an object made for the call.
+`kind`, `is_pure`, `is_gated`, `library`, `noisy`, `input_dtype`, `compute_dtype`, `features`, `output_size`,
+`program_key()`, `gather_weights()`, `draw_noise(inputs, states, training)`, `release_noise()`, `ready(weights, noise)`
+and `step(inputs, states, weights, noise)`. Our cells have them themselves; a stack and a cell of somebody else's, or
+one whose `call` was overridden, get them from an object made for the call.
 """
 
 import inspect
@@ -22,6 +22,22 @@ def cell_output_size(cell):
         return size
     state_size = cell.state_size
     return state_size[0] if isinstance(state_size, (list, tuple)) else state_size
+
+
+def state_shapes(cell, batch):
+    """The shapes of a cell's states, a list with an entry for each; a nested one for a stack.
+
+    An entry of `state_size` is a number, or a shape without the batch.
+    """
+    if isinstance(cell, keras.layers.StackedRNNCells):
+        # A cell with one state, not in a list, has it alone.
+        return [
+            state_shapes(member, batch)
+            if isinstance(member.state_size, (list, tuple))
+            else state_shapes(member, batch)[0]
+            for member in cell.cells
+        ]
+    return [(batch, *listed(size)) for size in listed(cell.state_size)]
 
 
 def accepts(cell, argument):
@@ -56,10 +72,12 @@ class Stack:
     """Cells on top of each other. The states are a list with one entry, a tensor or a list, per cell."""
 
     kind = "stack"
+    is_gated = False
+    library = None
 
     def __init__(self, members):
         self.members = members
-        self.pure = all(member.pure for member in members)
+        self.is_pure = all(member.is_pure for member in members)
         self.noisy = any(member.noisy for member in members)
         self.input_dtype = members[0].input_dtype
         self.compute_dtype = members[-1].compute_dtype
@@ -99,8 +117,8 @@ class Foreign:
     """Any cell that keeps Keras's contract, a Layer or not."""
 
     kind = "foreign"
-    pure = False
-    library_name = None
+    is_pure = is_gated = False
+    library = None
     # Its own call checks that.
     features = None
 

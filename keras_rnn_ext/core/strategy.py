@@ -146,7 +146,7 @@ def fits_xla(plan: Plan) -> bool:
 def run(plan: Plan, feed: Feed):
     """Runs the plan with the strategy that the table gives it, compiled where it is called eagerly."""
     strategy, backend = choose(plan), engine()
-    if not (plan.eager and backend.compile and plan.recurrence.pure):
+    if not (plan.eager and backend.compile and plan.recurrence.is_pure):
         return strategy.run(plan, feed)
     key = (
         strategy.name,
@@ -170,6 +170,6 @@ def explain(plan: Plan) -> str:
         lines.append(f"  {strategy.name}: {verdict} ({strategy.summary})")
     backend = keras.config.backend()
     if engine().compile and plan.eager:
-        note = engine().compiled_note if plan.recurrence.pure else "runs uncompiled: a cell here has code of its own"
+        note = engine().compiled_note if plan.recurrence.is_pure else "runs uncompiled: a cell here has code of its own"
         lines.append(f"  called eagerly: {note}")
     return "\n".join([f"backend {backend}: {chosen.name}", *lines])

@@ -101,8 +101,8 @@ _EXTRA_TEXT = {
 def describe_layer(layer, cell, base):
     """The docstring of `layer`: its own first words, the cell's equations, and both one's arguments."""
     head = inspect.cleandoc(layer.__doc__ or layer.__name__)
-    cell_doc, base_doc = inspect.cleandoc(cell.__doc__), inspect.cleandoc(base.__doc__)
-    equations = cell_doc.split("Args:")[0].split("\n", 1)[1].strip()
+    cell_doc, base_doc = inspect.cleandoc(cell.__doc__ or ""), inspect.cleandoc(base.__doc__)
+    equations = cell_doc.split("Args:")[0].partition("\n")[2].strip()
     equations = re.sub(r"\s*Twin of `[^`]*`\.", "", equations)
     described = {**_entries(_section(base_doc, "Args")), **_entries(_section(cell_doc, "Args")), **_EXTRA_TEXT}
     names = [name for name in parameters(layer) if name in described]
@@ -111,7 +111,8 @@ def describe_layer(layer, cell, base):
     parts = [head, equations, f"Args:\n{arguments}"]
     for title in ("Call arguments", "Returns", "Raises"):
         parts.append(f"{title}:\n{_section(base_doc, title)}")
-    parts.append(f"Source:\n{_section(cell_doc, 'Source')}")
+    if source := _section(cell_doc, "Source"):
+        parts.append(f"Source:\n{source}")
     example = f">>> import numpy as np\n>>> layer = {layer.__name__}(4, return_sequences=True)\n"
-    example += '>>> tuple(layer(np.zeros((2, 7, 3), "float32")).shape)\n(2, 7, 4)'
-    return "\n\n".join([*parts, example])
+    example += '>>> tuple(layer(np.zeros((2, 7, 3), "float32")).shape)[:2]\n(2, 7)'
+    return "\n\n".join(filter(None, [*parts, example]))

@@ -22,12 +22,8 @@ class LibraryLayer(Strategy):
 
     def obstacle(self, plan):
         recurrence = plan.recurrence
-        if getattr(recurrence, "library_name", None) is None:
+        if recurrence.library is None:
             return f"{self.library} has no layer for this cell with these activations"
-        if not recurrence.is_plain:
-            return "a subclass computes something else"
-        if not recurrence.pure:
-            return "the cell is a subclass, which may use variables of its own"
         if plan.noisy and recurrence.recurrent_dropout:
             return f"{self.library}'s layers have no recurrent dropout"
         if plan.noisy and recurrence.dropout_mask_count is not None:
@@ -105,7 +101,7 @@ def _steps(values, index):
 
 def kernels(recurrence, weights):
     """`[kernel, recurrent kernel]`, transposed, with the library's order of gates: `(gates * units, features)`."""
-    order = GATE_ORDER[recurrence.library_name]
+    order = GATE_ORDER[recurrence.library]
     return [ops.transpose(_columns(weights[name], order)) for name in ("kernel", "recurrent_kernel")]
 
 
@@ -113,7 +109,7 @@ def biases(recurrence, weights):
     """The bias of the input product and that of the recurrent one, `(gates * units,)` each; none without bias."""
     if not recurrence.use_bias:
         return []
-    order, bias = GATE_ORDER[recurrence.library_name], weights["bias"]
+    order, bias = GATE_ORDER[recurrence.library], weights["bias"]
     return [_columns(part, order) for part in (bias, weights.get("recurrent_bias", ops.zeros_like(bias)))]
 
 

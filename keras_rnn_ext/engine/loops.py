@@ -139,16 +139,17 @@ class ProjectedLoop(Strategy):
         return iterate(self.scan, plan, feed, projected, step)
 
 
+NOT_PURE = "the cell, or an activation, may use variables of its own: its class does not say `pure = True`"
+
+
 class GatedStrategy(Strategy):
     """Abstract: a way of its own to differentiate the loop of a gated cell."""
 
     def obstacle(self, plan):
-        if plan.recurrence.kind != "gated":
-            return "only a gated cell of this package, whose state enters through one product"
-        if not plan.recurrence.pure:
-            return "the cell is a subclass, which may use variables of its own"
-        if not plan.recurrence.is_plain:
-            return "a subclass computes something else"
+        if not plan.recurrence.is_gated:
+            return "only for a `GatedCell`, whose state enters through one product and then `gate`"
+        if not plan.recurrence.is_pure:
+            return NOT_PURE
         return "`unroll=True`" if plan.unroll is True else None
 
 

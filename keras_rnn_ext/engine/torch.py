@@ -53,7 +53,7 @@ _MOST_WEIGHTS = {"lstm": 130_000, "gru": 40_000}
 
 
 def _preparing_costs_more(recurrence, steps):
-    most = _MOST_WEIGHTS.get(recurrence.library_name)
+    most = _MOST_WEIGHTS.get(recurrence.library)
     if most is None or steps is None or torch.cuda.is_available():
         return False
     return ((recurrence.features or 0) + recurrence.units) * recurrence.gates * recurrence.units > most * steps
@@ -67,7 +67,7 @@ def _call_kernel(recurrence, inputs, states, weights, batch_sizes=None):
         # A copy in torch's own layout is read faster, but for a few rows it costs more than it gains.
         parameters = [kernel.contiguous() for kernel in parameters]
     states = [state.unsqueeze(0).contiguous() for state in states]
-    outputs, *new_states = getattr(torch._VF, recurrence.library_name)(
+    outputs, *new_states = getattr(torch._VF, recurrence.library)(
         inputs,
         *(() if batch_sizes is None else (batch_sizes,)),
         states if len(states) > 1 else states[0],

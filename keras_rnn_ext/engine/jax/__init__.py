@@ -92,7 +92,7 @@ class CudnnRow(CudnnLayer):
 
     def obstacle(self, plan):
         reason = super().obstacle(plan)
-        if reason is None and plan.recurrence.library_name != "lstm":
+        if reason is None and plan.recurrence.library != "lstm":
             return "of cuDNN's layers JAX has the LSTM alone"
         if reason is None and plan.recurrence.compute_dtype != "float32":
             return "JAX calls cuDNN in float32 alone"

@@ -20,7 +20,7 @@ def against_tangents(plan):
     if jax.default_backend() != "cpu":
         return "it was measured on CPUs alone"
     cell, batch = plan.recurrence, plan.batch or USUAL_BATCH
-    least = 0 if cell.summed and cell.gates == 1 else (8 if cell.summed else 16) * batch
+    least = 0 if cell.is_summed and cell.gates == 1 else (8 if cell.is_summed else 16) * batch
     return None if cell.units >= least else "the weights are small beside the states of a step"
 
 
@@ -32,7 +32,7 @@ def hoisting_pays(plan):
     a step is small.
     """
     cell, batch = plan.recurrence, plan.batch or USUAL_BATCH
-    if jax.default_backend() != "cpu" or cell.kind != "gated" or cell.features is None:
+    if jax.default_backend() != "cpu" or not cell.is_gated or cell.features is None:
         return True
     if cell.features > cell.gates * cell.units:
         return True
@@ -44,5 +44,5 @@ def hoisting_pays(plan):
 
 def with_turns(plan):
     """The plan with as many steps a turn as are fastest, if nobody said how many."""
-    wide = jax.default_backend() == "cpu" and plan.recurrence.kind == "gated" and plan.recurrence.units >= WIDE
+    wide = jax.default_backend() == "cpu" and plan.recurrence.is_gated and plan.recurrence.units >= WIDE
     return dataclasses.replace(plan, unroll=2) if wide and plan.unroll is False else plan

@@ -48,7 +48,7 @@ def _loop(cell, turns):
 
     def gate(sources, states, weights):
         # Of a sum it does not matter which of the two is zero.
-        _, new_states = cell.gate(*sources, *([0.0] if cell.summed else []), states, weights)
+        _, new_states = cell.gate(*sources, *([0.0] if cell.is_summed else []), states, weights)
         # Some of Keras's activations make float32 of float64.
         return [new.astype(old.dtype) for new, old in zip(new_states, states, strict=True)]
 
@@ -57,7 +57,7 @@ def _loop(cell, turns):
 
         def body(states, entry):
             projected, recurrent = entry["projected"], cell.recurrent(states[0], weights, noise)
-            sources = (projected + recurrent,) if cell.summed else (projected, recurrent)
+            sources = (projected + recurrent,) if cell.is_summed else (projected, recurrent)
             new_states = _held(entry, gate(sources, states, weights), states)
             return new_states, (new_states[0], sources, states[1:])
 
@@ -81,7 +81,7 @@ def _loop(cell, turns):
             return cell.recurrent(befores["states"][0], weights, noise)
 
         _, d_recurrent = jax.jvp(recurrent, (weights,), (d_weights,))
-        d_sources = (d_projected + d_recurrent,) if cell.summed else (d_projected, d_recurrent)
+        d_sources = (d_projected + d_recurrent,) if cell.is_summed else (d_projected, d_recurrent)
 
         # Of a step is kept what it gets, not the many factors of its derivative. In a scan that needs no barrier.
         @functools.partial(jax.checkpoint, prevent_cse=False)

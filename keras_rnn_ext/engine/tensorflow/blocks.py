@@ -11,6 +11,7 @@ import os
 import keras
 import tensorflow as tf
 
+from keras_rnn_ext.core.claims import holds
 from keras_rnn_ext.engine.loops import GatedStrategy, ProjectedLoop, python_scan
 from keras_rnn_ext.engine.tensorflow.block_loops import USUAL_BATCH, BlockLoops, block_of
 from keras_rnn_ext.engine.tensorflow.compat import in_save_context
@@ -27,6 +28,12 @@ class BlockLoop(GatedStrategy):
 
     name = "block loop"
     summary = "blocks of steps, with a gradient of its own"
+
+    def obstacle(self, plan):
+        reason = super().obstacle(plan)
+        if reason is None and not holds(type(plan.recurrence), "gradient_to_hidden", ("recurrent",)):
+            return "the cell overrides `recurrent`, but not `gradient_to_hidden`"
+        return reason
 
     def run(self, plan, feed):
         if tf.executing_eagerly():

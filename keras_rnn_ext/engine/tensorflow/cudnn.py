@@ -32,7 +32,7 @@ class CudnnRow(CudnnLayer):
             params=flat_parameters(recurrence, weights),
             # Else there would be no gradient outside of training.
             is_training=True,
-            rnn_mode=recurrence.library_name,
+            rnn_mode=recurrence.library,
             sequence_lengths=lengths,
             time_major=True,
         )

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_rnn_ext.core.state import listed
 from keras_rnn_ext.core.strategy import choose
-from keras_rnn_ext.engine.loops import ProjectedLoop
+from keras_rnn_ext.engine.loops import NOT_PURE, ProjectedLoop
 
 # Measured on two cores: with more to do in a step, or with fewer steps, the block loop is as fast.
 MOST_ROWS = 8
@@ -29,8 +29,8 @@ class FusedLoop(ProjectedLoop):
 
     def obstacle(self, plan):
         reason = super().obstacle(plan)
-        if reason is None and not plan.recurrence.pure:
-            return "the cell is a subclass, which may use variables of its own"
+        if reason is None and not plan.recurrence.is_pure:
+            return NOT_PURE
         if reason is None and None in (plan.batch, plan.steps):
             return "XLA would compile it anew for each batch size and number of steps, and these are unknown"
         return reason

@@ -23,7 +23,7 @@ class AnyGate:
     @property
     def summed(self):
         """Whether projected input and recurrent product enter only as their sum, so that they have one gradient."""
-        return self.cell.summed
+        return self.cell.is_summed
 
     @property
     def kept(self):
@@ -160,4 +160,4 @@ def gate_of(cell):
         "lstm": LSTMGate(cell.units),
         "gru": GRUGate(cell.units),
     }
-    return known.get(cell.library_name) or AnyGate(cell)
+    return known.get(cell.library) or AnyGate(cell)
