@@ -3,7 +3,7 @@
     python -m benchmarks                                   # everything, half an hour or more
     python -m benchmarks W3 W8 --peers keras torch.nn      # some workloads, some peers
     python -m benchmarks --memory --json tensorflow.json   # with peak memory; keeps the results
-    python -m benchmarks --page tensorflow.json jax.json   # writes docs/benchmarks.md from such files
+    python -m benchmarks --page benchmarks/results/*.json  # writes docs/benchmarks.md from such files, oldest first
 
 Peers that do not compute the same values and gradients are refused, and the exit status is then 1. The backend is that
 of `KERAS_BACKEND`. Run it on a machine that does nothing else.

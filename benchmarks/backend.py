@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2", "asimd": "NEON"}
 LIBRARIES = ("keras-rnn-ext", "keras", "tensorflow", "jax", "torch", "numpy")
 
 
@@ -43,10 +44,20 @@ def about() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The model name of the CPU."""
+    """The model name of the CPU, what vectors it has, and its caches, as far as the system tells."""
     path = pathlib.Path("/proc/cpuinfo")
+    facts: dict[str, str] = {}
     if path.exists():
         for line in path.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+            name, _, value = line.partition(":")
+            facts.setdefault(name.strip(), value.strip())
+    flags = facts.get("flags", "").split()
+    notes = [next((text for flag, text in VECTORS.items() if flag in flags), ""), *_caches()]
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    return f"{name} ({', '.join(filter(None, notes))})" if any(notes) else name
+
+
+def _caches() -> list[str]:
+    folders = sorted(pathlib.Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"))
+    found = [[(folder / name).read_text().strip() for name in ("level", "type", "size")] for folder in folders]
+    return [f"L{level} {size}" for level, kind, size in found if kind == "Unified"]

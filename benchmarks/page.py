@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.measure import OURS
-from benchmarks.targets import SIX, TARGETS, place
+from benchmarks.targets import NOTES, SIX, TARGETS, place
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
+RESULTS = ROOT / "benchmarks" / "results"
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 MODES = {
     "gradient": "With gradient",
@@ -40,7 +41,7 @@ the median of three processes.
 ```bash
 python -m benchmarks --memory --json tensorflow.json    # all workloads, half an hour or more
 python -m benchmarks W3 W4 --seconds 5                  # some
-python -m benchmarks --page tensorflow.json jax.json    # this page
+python -m benchmarks --page benchmarks/results/*.json    # this page
 ```
 """
 
@@ -86,6 +87,7 @@ def text(runs: Sequence[dict[str, Any]]) -> str:
         parts += [_about(run["about"]) for run in own] or ["Not measured.\n"]
         parts.append(_targets(name, results))
         if results:
+            parts.append(NOTES.get(name, ""))
             parts += [_mode(mode, results) for mode in MODES if any(mode == each for _, each in results)]
             parts.append(_costs(results))
             parts.append(_refused(results))

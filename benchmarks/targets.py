@@ -26,7 +26,8 @@ WHY = {
         "a mask per gate makes four products of 128 x 64 x 64 in a step where W3 has one, and W3 itself is at 1.1 "
         "to 1.2. What the masks cost on top of W3 is 3 ms in ours and 8 ms in Keras's. Tried: masks and kernels "
         "taken apart before the loop, one sum less (together 2 %), the four products added to the gates one by one "
-        "(2 to 3 % by hand, not kept), one batched product instead of four (slower). Runs gave 1.36 to 1.51."
+        "(2 to 3 % by hand, not kept), one batched product instead of four (slower), one loop instead of two (the "
+        "same). Runs gave 1.21 to 1.51."
     ),
     ("tensorflow", "W10, batch 1, in a graph, over ours under XLA"): (
         "XLA runs the same program in both. What is left is that a graph hands its work to another thread: a graph of "
@@ -40,11 +41,12 @@ WHY = {
         "between blocks, and the outputs as a list before they are one tensor."
     ),
     ("tensorflow", "W1-W6, peak memory, ours over Keras's"): (
-        "W3 and W6 are within what two runs of the same peer differ by. In W5 the weights are 13 MiB; their "
-        "gradients, a transposed copy of one half of them and the projected inputs are most of it, and runs differ "
-        "by more than one such tensor (64, 78 and 86 MiB were seen, 65 and 219 of Keras's), by what is freed before "
-        "the next is made. Tried: lists that free what was read (W6: from 512 to 300 MiB), products of portions of the "
-        "sequence, no zeros to begin sums with."
+        "W3 and W4 run as two loops, one for each core, which is 4 to 10 % faster with the gradient; each holds its "
+        "part of the inputs, outputs and gradients beside the whole: some 15 MiB. W6 is within what two runs of the "
+        "same peer differ by. In W5 the weights are 13 MiB; their gradients, a transposed copy of one half of them and "
+        "the projected inputs are most of it, and runs differ by more than one such tensor (64, 78 and 86 MiB were "
+        "seen, 65 and 219 of Keras's), by what is freed before the next is made. Tried: lists that free what was read "
+        "(W6: from 512 to 300 MiB), products of portions of the sequence, no zeros to begin sums with."
     ),
     ("tensorflow", "W11, whole models, an epoch of `fit`"): (
         "the two LSTM layers are at 1.1 when they are alone, and runs differ by that."
@@ -72,6 +74,29 @@ WHY = {
         "a call is Python alone there, and the kernel, on two threads, takes 0.04 to 0.07 ms of 0.22. Runs of the same "
         "commit gave 0.97 to 1.03; with one thread it was at 1.13 to 1.16."
     ),
+}
+
+
+# What else a reader may want to know, by backend.
+NOTES = {
+    "tensorflow": """### Where the time of W5 goes, forward
+
+An LSTM of 20 x 35 x 650 x 650 makes 35 products of 20 x 650 and 650 x 2600, 13.7 ms at 172 GFLOP/s where one large
+product ran at 187, and as much again for the inputs: 27 ms of some 30. The rest is the gates, so that a tenth is left
+to gain here. PyTorch's kernel brings the weights into its own order once a call, TensorFlow's product does so at each
+step, and there is no product of packed weights to call from a graph. Where vectors are faster than memory that weighs
+more: an outside run on an Intel with AVX-512 saw `torch.nn` at 0.66 of our time. Tried here: the kernel transposed
+(84 GFLOP/s), as the left factor (105), in two halves of columns (159), in two halves of rows within a step (108); two
+loops with half of the rows each, which is what runs, gains 5 %.
+
+### Constants of the rules
+
+The tables of other choices below say what the rules are worth on this processor. No other size of blocks, number of
+steps or place of the input product is faster in all six, and none in one by more than a tenth; what counts is where the
+input product is made (up to 1.37) and that there is a loop for each core (up to 1.27). The number of cores is read from
+the process; sizes of caches are not, as no size from 512 KiB to 2 MiB makes a difference beyond noise.
+`python -m benchmarks W1 W2 W3 W4 W5 W6` measures the same tables on another machine.
+""",
 }
 
 

@@ -238,6 +238,13 @@ def test_page_has_means_targets_and_what_was_not_measured():
     assert "## GPU\n\nNot measured. " in text
 
 
+def test_the_page_is_that_of_the_results():
+    runs = [page.load(path) for path in sorted(page.RESULTS.glob("*.json"))]
+    assert page.PAGE.read_text(encoding="utf-8") == page.text(runs), (
+        "run: python -m benchmarks --page benchmarks/results/*.json"
+    )
+
+
 def test_page_says_which_workloads_are_missing():
     text = page.text([made_up("jax", W1=1.0, W2=1.0)])
     assert "| W1-W6, with gradient | geometric mean ≥ 1.15 | not measured: W3, W4, W5, W6 |  |" in text

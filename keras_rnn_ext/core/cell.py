@@ -43,6 +43,9 @@ class RecurrentCell(Configured, DropoutRNNCell, keras.layers.Layer):
     # The name under which the frameworks' own libraries (cuDNN, torch) know this recurrence, if they do.
     library_name: str | None = None
 
+    # Whether a step is known to be two products and `gate`.
+    is_gated = False
+
     # How many dropout masks a cell with one mask per gate has; None: one mask for all gates.
     dropout_mask_count: int | None = None
 

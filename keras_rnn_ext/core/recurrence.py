@@ -1,12 +1,11 @@
 """What the engine runs: any cell, seen through the same few members.
 
-`kind`, `is_pure`, `is_gated`, `library`, `noisy`, `input_dtype`, `compute_dtype`, `features`, `output_size`,
-`program_key()`, `gather_weights()`, `draw_noise(inputs, states, training)`, `release_noise()`, `ready(weights, noise)`
-and `step(inputs, states, weights, noise)`. Our cells have them themselves; a stack and a cell of somebody else's, or
-one whose `call` was overridden, get them from an object made for the call.
+Our cells have them themselves; a stack and a cell of somebody else's, or one whose `call` was overridden, get them from
+an object made for the call.
 """
 
 import inspect
+from typing import Any, Protocol
 
 import keras
 from keras import ops
@@ -30,13 +29,7 @@ def state_shapes(cell, batch):
     An entry of `state_size` is a number, or a shape without the batch.
     """
     if isinstance(cell, keras.layers.StackedRNNCells):
-        # A cell with one state, not in a list, has it alone.
-        return [
-            state_shapes(member, batch)
-            if isinstance(member.state_size, (list, tuple))
-            else state_shapes(member, batch)[0]
-            for member in cell.cells
-        ]
+        return [state_shapes(member, batch) for member in cell.cells]
     return [(batch, *listed(size)) for size in listed(cell.state_size)]
 
 
@@ -68,12 +61,42 @@ def _takes_constants(cell):
     return accepts(cell, "constants")
 
 
-class Stack:
+class Recurrence(Protocol):
+    """What the engine knows of a cell. What stands here is the least that it may claim."""
+
+    kind: str  # "cell", "gated", "stack" or "foreign"
+    compute_dtype: str
+    input_dtype: str
+    output_size: Any
+    features: int | None = None  # how many it was built for, if that is known
+    noisy: bool = False  # whether training draws random numbers
+    is_pure: bool = False
+    is_gated: bool = False
+    library: str | None = None
+
+    def program_key(self) -> Any:
+        """What a compiled step is compiled for, beside shapes and types."""
+
+    def gather_weights(self) -> Any:
+        """The weights, as tensors in the compute dtype."""
+
+    def draw_noise(self, inputs: Any, states: list, training: bool | None) -> Any:
+        """The random masks for a batch of sequences."""
+
+    def release_noise(self) -> None:
+        """Called when the sequences have been run."""
+
+    def ready(self, weights: Any, noise: Any) -> tuple[Any, Any]:
+        """Both as a loop wants them: what each step would do to them alone is done here, once."""
+
+    def step(self, inputs: Any, states: list, weights: Any, noise: Any) -> tuple[Any, list]:
+        """One step: `(output, new states)`."""
+
+
+class Stack(Recurrence):
     """Cells on top of each other. The states are a list with one entry, a tensor or a list, per cell."""
 
     kind = "stack"
-    is_gated = False
-    library = None
 
     def __init__(self, members):
         self.members = members
@@ -113,14 +136,10 @@ class Stack:
         return inputs, new_states
 
 
-class Foreign:
+class Foreign(Recurrence):
     """Any cell that keeps Keras's contract, a Layer or not."""
 
     kind = "foreign"
-    is_pure = is_gated = False
-    library = None
-    # Its own call checks that.
-    features = None
 
     def __init__(self, cell, training, constants, dtype):
         self.cell = cell

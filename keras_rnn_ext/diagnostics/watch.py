@@ -17,6 +17,7 @@ from keras_rnn_ext import MyRNN
 from keras_rnn_ext.core import strategy
 from keras_rnn_ext.core.compat import all_layers
 from keras_rnn_ext.core.masks import blank_masked
+from keras_rnn_ext.core.recurrence import Recurrence
 from keras_rnn_ext.core.state import listed
 
 # What `Watch` knows how to stand in for.
@@ -190,10 +191,8 @@ def _release(recurrence):
         recurrence.release_noise()
 
 
-class _Probed:
+class _Probed(Recurrence):
     """A recurrence that adds a probe to each state, and whose output is its output and all its states."""
-
-    pure = False
 
     def __init__(self, recurrence, sizes):
         self.recurrence = recurrence

@@ -100,3 +100,15 @@ def test_own_derivative_over_many_examples():
     for row in range(2):
         expected = jax.grad(loss)(weights, SEQUENCES[row])
         assert_close([each[row] for each in per_example], expected, 1e-5)
+
+
+@pytest.mark.parametrize(("said", "runs"), [({}, 1), ({"training": True}, 1), ({"training": False}, 0)])
+def test_a_call_that_does_not_say_training_may_be_differentiated(said, runs, monkeypatch):
+    layer = MySimpleRNN(4)
+    layer.build((2, 5, 3))
+    weights = [variable.value for variable in layer.trainable_variables]
+    other = [variable.value for variable in layer.non_trainable_variables]
+    found, run = [], TangentLoop.run
+    monkeypatch.setattr(TangentLoop, "run", lambda *arguments: found.append(1) or run(*arguments))
+    jax.jit(jax.grad(lambda weights: jnp.sum(layer.stateless_call(weights, other, SEQUENCES, **said)[0])))(weights)
+    assert len(found) == runs

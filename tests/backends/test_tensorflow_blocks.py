@@ -9,7 +9,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_rnn_ext import MyBidirectional, MyGRU, MyGRUCell, MyLSTM, MyRNN, MySimpleRNN
+from keras_rnn_ext import MyBidirectional, MyGRU, MyGRUCell, MyLSTM, MyLSTMCell, MyRNN, MySimpleRNN
 from keras_rnn_ext.core import strategy
 from keras_rnn_ext.engine.tensorflow import blocks
 from keras_rnn_ext.engine.tensorflow.block_loops import MOST_STEPS, BlockLoops, block_of
@@ -120,6 +120,7 @@ def test_dropout_is_the_same_in_both(layer, masked):
     assert_as_the_plain_loop(plan, feed)
 
 
+@pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize(
     ("layer", "options"),
     [
@@ -127,10 +128,43 @@ def test_dropout_is_the_same_in_both(layer, masked):
         (MyLSTM, {"activation": "softsign", "recurrent_activation": "hard_sigmoid"}),
         (MyGRU, {"activation": "elu"}),
         (MyGRU, {"activation": None, "use_bias": False}),
+        (MySimpleRNN, {"activation": "softmax"}),
+        (MyLSTM, {"activation": "softmax"}),
     ],
 )
-def test_a_cell_without_a_gradient_written_out(layer, options):
-    plan, feed = prepared(layer(4, return_sequences=True, dtype="float64", **options), masked=True)
+def test_a_cell_without_a_gradient_written_out(layer, options, recompute):
+    made = layer(4, return_sequences=True, dtype="float64", recompute=recompute, **options)
+    plan, feed = prepared(made, masked=True)
+    assert isinstance(gate_of(plan.recurrence), AnyGate)
+    assert_as_the_plain_loop(plan, feed)
+
+
+class Peeping(MyLSTMCell):
+    """Has a weight that its gates read."""
+
+    pure = summed = True
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.peephole_initializer = keras.initializers.RandomNormal(seed=0)
+        self.peephole_regularizer = self.peephole_constraint = None
+        self.peephole_kernel = self.add("peephole_kernel", (3, self.units))
+
+    def gate(self, projected, recurrent, states, weights):
+        carry, peepholes = states[1], tf.unstack(weights["peephole_kernel"])
+        input_gate, forget_gate, candidate, output_gate = tf.split(projected + recurrent, 4, axis=-1)
+        kept = tf.sigmoid(forget_gate + peepholes[1] * carry) * carry
+        carry = kept + tf.sigmoid(input_gate + peepholes[0] * carry) * tf.tanh(candidate)
+        hidden = tf.sigmoid(output_gate + peepholes[2] * carry) * tf.tanh(carry)
+        return hidden, [hidden, carry]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("features", [2, 200])
+def test_gates_with_weights_of_their_own(features, masked):
+    plan, feed = prepared(
+        MyRNN(Peeping(4, dtype="float64"), return_sequences=True, dtype="float64"), features=features, masked=masked
+    )
     assert isinstance(gate_of(plan.recurrence), AnyGate)
     assert_as_the_plain_loop(plan, feed)
 

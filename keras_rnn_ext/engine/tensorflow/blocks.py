@@ -71,7 +71,7 @@ def parts_of(plan, feed):
     With a gradient each part reads the weights and adds to theirs, so that these have to be small.
     """
     most = cores()
-    batch, width = feed.inputs.shape[1] or most * USUAL_BATCH, plan.recurrence.gates * plan.recurrence.units
+    batch, width = feed.inputs.shape[1] or 2 * USUAL_BATCH, plan.recurrence.gates * plan.recurrence.units
     size = 4 * batch * width
     parts = min(most, batch, size // LEAST_PART)
     if parts < 2 or size > most * MOST_PART or plan.accompanied:
