@@ -190,6 +190,8 @@ def train(
     model.compile(config.optimizer(options.epochs * len(windows)), loss)
     settings = {"config": options.config, "units": options.units, "seed": options.seed}
     settings |= {"backend": keras.backend.backend(), "text": hashlib.sha256(text.encode()).hexdigest()}
+    if not config.passes:
+        settings["epochs"] = options.epochs  # the learning rate depends on it
     # Not a `.keras` file, which would leave out where the random numbers of dropout stand.
     checkpoint = Checkpoint(options.output / CHECKPOINT, model, settings)
     losses = checkpoint.restore() if options.resume else {}

@@ -6,10 +6,10 @@ import pytest
 from keras import ops
 
 from keras_rnn_ext import MyGRUCell, MyLSTMCell, MyRNN, MyStackedRNNCells
-from keras_rnn_ext.core import strategy
 from keras_rnn_ext.core.cell import GatedCell, RecurrentCell
 from keras_rnn_ext.core.made import RecurrentLayer
-from tests.helpers import BACKEND, assert_close, to_numpy, values_and_gradients
+from keras_rnn_ext.testing.contract import Case, strategies_agree
+from tests.helpers import BACKEND, assert_close, to_numpy
 
 SEQUENCES = np.random.default_rng(0).normal(size=(2, 12, 3)).astype("float32")
 
@@ -77,24 +77,33 @@ class Leaky(GatedCell):
         return hidden, [hidden]
 
 
-CELLS = [Renamed, Coupled, PureCoupled, PureAgain, Inside, Squared, Leaky]
+class Boxed(Leaky):
+    """One of its states is a matrix."""
+
+    pure = True
+
+    def __init__(self, units, **kwargs):
+        super().__init__(units, **kwargs)
+        self.state_size = [self.units, (self.units, self.units)]
+
+    def gate(self, projected, recurrent, states, weights):
+        hidden = ops.tanh(projected + recurrent + ops.mean(states[1], axis=-1))
+        return hidden, [hidden, 0.5 * states[1] + hidden[:, None]]
 
 
-def in_plain_loop(layer, monkeypatch):
-    """Values and gradients by the loop that defines what is right."""
-    plain = strategy.engine().strategies[-1]
-    with monkeypatch.context() as patch:
-        patch.setattr(strategy, "choose", lambda plan: plain)
-        layer._programs.value.clear()
-        return values_and_gradients(layer, [SEQUENCES], layer.trainable_variables)
+class OwnNoise(MyLSTMCell):
+    """Draws something else."""
+
+    def draw_noise(self, inputs, states, training):
+        return {}
+
+
+CELLS = [Renamed, Coupled, PureCoupled, PureAgain, Inside, Squared, Leaky, Boxed]
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_what_a_class_computes_runs_whatever_its_parents_claim(cell, monkeypatch):
-    layer = MyRNN(cell(4), return_sequences=True)
-    layer.build(SEQUENCES.shape)
-    found = values_and_gradients(layer, [SEQUENCES], layer.trainable_variables)
-    assert_close(found, in_plain_loop(layer, monkeypatch), 1e-5, scale=1.0)
+def test_every_row_computes_what_the_class_does_whatever_its_parents_claim(cell):
+    strategies_agree(lambda: cell(4), Case(batch=4, steps=5))
 
 
 @pytest.mark.parametrize(
@@ -108,6 +117,8 @@ def test_what_a_class_computes_runs_whatever_its_parents_claim(cell, monkeypatch
         (Inside, True, None, False),
         (Squared, True, None, True),
         (Leaky, True, None, True),
+        (Boxed, True, None, False),
+        (OwnNoise, False, None, True),
     ],
 )
 def test_claims(cell, pure, library, summed):

@@ -148,9 +148,12 @@ def test_resumed_training_gives_what_uninterrupted_training_gives(article, artic
     assert (tmp_path / "sample.txt").read_text() == (article_output / "sample.txt").read_text()
 
 
-def test_a_training_that_was_cut_off_ends_bit_by_bit_as_if_it_had_not_been(small, text_file, tmp_path, monkeypatch):
+def test_a_training_that_was_cut_off_ends_bit_by_bit_as_if_it_had_not_been(
+    small, text_file, tmp_path, monkeypatch, capsys
+):
+    common = ["--text", str(text_file), "--units", "8", "--length", "5", "--epochs", "3", "--checkpoint-every", "1"]
+
     def run(folder, *arguments):
-        common = ["--text", str(text_file), "--units", "8", "--length", "5", "--epochs", "3", "--checkpoint-every", "1"]
         small.main([*common, "--output", str(tmp_path / folder), *arguments])
 
     run("whole")
@@ -163,6 +166,8 @@ def test_a_training_that_was_cut_off_ends_bit_by_bit_as_if_it_had_not_been(small
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(small.KeepLosses, "on_epoch_end", cut_off)
         run("parts")
+    error = fails(small, capsys, *common, "--output", str(tmp_path / "parts"), "--resume", "--epochs", "9")
+    assert "with other settings: epochs was 3 and is 9" in error
     run("parts", "--resume")
     whole, parts = (json.loads((tmp_path / each / "results.json").read_text()) for each in ("whole", "parts"))
     assert parts["history"] == whole["history"]

@@ -3,7 +3,7 @@
 import functools
 
 # Everything that a step may run. Whoever overrides one of these computes something else.
-MATHEMATICS = ("call", "step", "recur", "gate", "recurrent", "project", "ready", "gather_weights")
+MATHEMATICS = ("call", "step", "recur", "gate", "recurrent", "project", "ready", "gather_weights", "draw_noise")
 
 
 @functools.cache

@@ -28,6 +28,7 @@ __all__ = [
     "Untracked",
     "all_layers",
     "attached_mask",
+    "being_exported",
     "set_unlisted",
     "unlocked",
     "values_are_known",
@@ -77,6 +78,19 @@ def values_are_known(tensor):
     if name == "torch":
         return not (backend.compiler.is_compiling() or backend.jit.is_tracing())
     return True
+
+
+def being_exported():
+    """Whether what is traced now is for a file: exporters take no function that XLA has to compile.
+
+    Keras tells nobody that it exports, so this looks for its exporters, and those of others, among the callers.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith(("keras.src.export", "tf2onnx", "tensorflow.lite")):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def all_layers(model):

@@ -289,7 +289,7 @@ class MyRNN(CarriesState, keras.layers.RNN):
             batch: batch size, or None if it is unknown.
             steps: number of steps, or None if it is unknown.
             masked: whether there is a mask.
-            training: whether the call is made in training.
+            training: whether the call is made in training, and a gradient is asked for.
             eager: whether the layer is called directly instead of in a compiled function or in `fit`.
 
         Returns:

@@ -152,6 +152,7 @@ def run(plan: Plan, feed: Feed):
         strategy.name,
         plan.return_sequences,
         plan.unroll,
+        plan.noisy,
         plan.differentiable,
         plan.recompute,
         plan.recurrence.program_key(),

@@ -142,6 +142,14 @@ class ProjectedLoop(Strategy):
 NOT_PURE = "the cell, or an activation, may use variables of its own: its class does not say `pure = True`"
 
 
+def states_of_gate(cell, *arguments):
+    """The states that `gate` gives, a list; the output has to be the first of them."""
+    output, states = cell.gate(*arguments)
+    if output is not states[0]:
+        raise ValueError(f"The output of a gated cell must be its first state, which it is not in {cell!r}.")
+    return list(states)
+
+
 class GatedStrategy(Strategy):
     """Abstract: a way of its own to differentiate the loop of a gated cell."""
 

@@ -255,6 +255,16 @@ def test_a_stateful_model_in_litert_needs_its_own_operators_alone(layer, tmp_pat
         assert_close(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]), each, 1e-5)
 
 
+def test_programs_of_an_eager_layer_are_for_what_the_call_needs():
+    layer = MyRNN([MyLSTMCell(4, recurrent_dropout=0.5), MyLSTMCell(4)])
+    layer(SEQUENCES)
+    with tf.GradientTape():
+        layer(SEQUENCES)
+        layer(SEQUENCES, training=True)
+        layer(SEQUENCES, training=True)
+    assert len(layer._programs.value) == 3
+
+
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_stateful_layer_refuses_another_batch_size_when_it_runs(fused):
     layer = MyGRU(4, stateful=True)

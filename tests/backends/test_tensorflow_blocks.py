@@ -100,7 +100,8 @@ def test_as_many_parts_of_the_batch_as_there_are_cores(layer, batch, parts, monk
     assert found == parts
 
 
-def test_with_large_weights_a_gradient_takes_no_parts():
+def test_with_large_weights_a_gradient_takes_no_parts(monkeypatch):
+    monkeypatch.setattr(blocks, "cores", lambda: 2)
     plan, feed = prepared(MyLSTM(256), batch=64, features=300)
     assert parts_of(dataclasses.replace(plan, differentiable=False), feed) > 1
     assert parts_of(plan, feed) == 1
@@ -199,7 +200,8 @@ def test_parts_of_a_batch_that_cannot_be_shared_equally(cores, masked, different
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_two_halves_of_a_batch_of_unknown_size(jit_compile):
+def test_parts_of_a_batch_of_unknown_size(jit_compile, monkeypatch):
+    monkeypatch.setattr(blocks, "cores", lambda: 2)
     layer = MyGRU(50, return_sequences=True, return_state=True)
     layer.build((None, 7, 2))
     signature = [tf.TensorSpec((None, 7, 2)), tf.TensorSpec((None, 7), tf.bool)]
@@ -208,6 +210,37 @@ def test_two_halves_of_a_batch_of_unknown_size(jit_compile):
         sequences = tf.random.stateless_normal((batch, 7, 2), (batch, 0))
         mask = tf.random.stateless_uniform((batch, 7), (batch, 1)) < 0.6
         assert_close(compute(sequences, mask), layer(sequences, mask=mask), 1e-6)
+
+
+def test_gradient_of_parts_without_a_row(monkeypatch):
+    monkeypatch.setattr(blocks, "cores", lambda: 4)
+    layer = MyLSTM(64, return_sequences=True)
+    layer.build((None, 7, 2))
+    runs, split = [], blocks._split
+    monkeypatch.setattr(blocks, "_split", lambda feed, parts: runs.append(parts) or split(feed, parts))
+
+    def gradient(sequences):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(sequences) ** 2)
+        return tape.gradient(loss, layer.trainable_variables)
+
+    compute = tf.function(gradient, input_signature=[tf.TensorSpec((None, 7, 2))])
+    for batch in (1, 3):
+        sequences = tf.random.stateless_normal((batch, 7, 2), (batch, 0))
+        assert_close(compute(sequences), gradient(sequences), 1e-5, scale=1.0)
+    assert 4 in runs
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_inference_with_a_number_of_steps_unknown_when_it_is_traced(layer, jit_compile):
+    made = layer(3, return_sequences=True, return_state=True)
+    made.build((None, None, 2))
+    signature = [tf.TensorSpec((None, None, 2))]
+    compute = tf.function(lambda x: made(x, training=False), input_signature=signature, jit_compile=jit_compile)
+    for steps in (3, 10, 20, 23):
+        sequences = tf.random.stateless_normal((2, steps, 2), (0, steps))
+        assert_close(compute(sequences), made(sequences), 1e-6)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -276,15 +309,12 @@ def test_a_subclass_runs_what_it_says():
 
         def gate(self, projected, recurrent, states, weights):
             _, (hidden,) = super().gate(projected, recurrent, states, weights)
-            return 2 * hidden, [hidden]
+            hidden = 2 * hidden
+            return hidden, (hidden,)
 
-    sequences = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
-    louder, usual = MyRNN(Louder(4), return_sequences=True), MyRNN(MyGRUCell(4), return_sequences=True)
-    for layer in (louder, usual):
-        layer.build(sequences.shape)
-    louder.set_weights(usual.get_weights())
-    assert "block loop: not used: a subclass computes something else" in louder.explain()
-    assert_close(louder(sequences), 2 * usual(sequences), 1e-6)
+    plan, feed = prepared(MyRNN(Louder(4, dtype="float64"), return_sequences=True, dtype="float64"))
+    assert isinstance(gate_of(plan.recurrence), AnyGate)
+    assert_as_the_plain_loop(plan, feed)
 
 
 def test_a_gated_cell_gives_its_first_state():

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import onnxruntime
 import pytest
 import tensorflow as tf
 
@@ -110,3 +111,31 @@ def test_a_model_with_it_is_saved(tmp_path, runs):
     assert runs
     loaded = tf.saved_model.load(tmp_path)
     assert_close(loaded.serve(SEQUENCES), np.asarray(model(SEQUENCES)), 1e-6)
+
+
+# What tf2onnx brings along is older than NumPy and protobuf.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_exporters_get_a_graph_without_it(tmp_path, runs):
+    model = keras.Sequential([keras.Input((None, 3)), MyLSTM(4, return_sequences=True), MyGRU(4)])
+    expected = np.asarray(model(SEQUENCES))
+    path = (tmp_path / "model.onnx").as_posix()
+    model.export(path, format="onnx", verbose=False, input_signature=[tf.TensorSpec(SEQUENCES.shape)])
+    session = onnxruntime.InferenceSession(path)
+    outputs = session.run(None, {session.get_inputs()[0].name: np.asarray(SEQUENCES)})[0]
+    assert_close(outputs, expected, 1e-5)
+    assert not runs
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("return_sequences", [False, True])
+@pytest.mark.parametrize("steps", [None, 13])
+@pytest.mark.parametrize("layer", [MySimpleRNN, MyLSTM, MyGRU])
+def test_onnx(layer, steps, return_sequences, tmp_path):
+    model = keras.Sequential([keras.Input((steps, 3)), layer(4, return_sequences=return_sequences)])
+    sequences = SEQUENCES[:, :13]
+    expected = np.asarray(model(sequences))
+    path = (tmp_path / "model.onnx").as_posix()
+    model.export(path, format="onnx", verbose=False)
+    session = onnxruntime.InferenceSession(path)
+    outputs = session.run(None, {session.get_inputs()[0].name: np.asarray(sequences)})[0]
+    assert_close(outputs, expected, 1e-5)

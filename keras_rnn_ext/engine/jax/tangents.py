@@ -11,8 +11,9 @@ import functools
 import jax
 from jax import numpy as jnp
 
+from keras_rnn_ext.core.masks import select
 from keras_rnn_ext.engine.jax.choices import against_tangents
-from keras_rnn_ext.engine.loops import GatedStrategy
+from keras_rnn_ext.engine.loops import GatedStrategy, states_of_gate
 
 
 class TangentLoop(GatedStrategy):
@@ -48,9 +49,9 @@ def _loop(cell, turns):
 
     def gate(sources, states, weights):
         # Of a sum it does not matter which of the two is zero.
-        _, new_states = cell.gate(*sources, *([0.0] if cell.is_summed else []), states, weights)
+        found = states_of_gate(cell, *sources, *([0.0] if cell.is_summed else []), states, weights)
         # Some of Keras's activations make float32 of float64.
-        return [new.astype(old.dtype) for new, old in zip(new_states, states, strict=True)]
+        return [new.astype(old.dtype) for new, old in zip(found, states, strict=True)]
 
     def trace(projected, states, mask, weights, noise):
         """With what the derivative reads: what entered the gates of each step, and the states before it."""
@@ -108,4 +109,4 @@ def _held(entry, new, old):
     """`new` where the step is valid, else `old`."""
     if "valid" not in entry:
         return new
-    return [jnp.where(entry["valid"][:, None], *pair) for pair in zip(new, old, strict=True)]
+    return [select(entry["valid"], *pair) for pair in zip(new, old, strict=True)]

@@ -11,6 +11,7 @@ import os
 import keras
 import tensorflow as tf
 
+from keras_rnn_ext.core.cell import RecurrentCell
 from keras_rnn_ext.core.claims import holds
 from keras_rnn_ext.engine.loops import GatedStrategy, ProjectedLoop, python_scan
 from keras_rnn_ext.engine.tensorflow.block_loops import USUAL_BATCH, BlockLoops, block_of
@@ -75,6 +76,9 @@ def parts_of(plan, feed):
     size = 4 * batch * width
     parts = min(most, batch, size // LEAST_PART)
     if parts < 2 or size > most * MOST_PART or plan.accompanied:
+        return 1
+    if plan.noisy and type(plan.recurrence).draw_noise is not RecurrentCell.draw_noise:
+        # What a class of its own draws may not lead with the batch.
         return 1
     if plan.differentiable and not block_of(plan, feed.inputs)[1]:
         return 1

@@ -11,6 +11,7 @@ import math
 import keras
 import tensorflow as tf
 
+from keras_rnn_ext.core.compat import being_exported
 from keras_rnn_ext.core.state import listed
 from keras_rnn_ext.core.strategy import choose
 from keras_rnn_ext.engine.loops import NOT_PURE, ProjectedLoop
@@ -33,7 +34,7 @@ class FusedLoop(ProjectedLoop):
             return NOT_PURE
         if reason is None and None in (plan.batch, plan.steps):
             return "XLA would compile it anew for each batch size and number of steps, and these are unknown"
-        return reason
+        return "there are no steps" if reason is None and not plan.steps else reason
 
     def reluctance(self, plan):
         if plan.differentiable:
@@ -44,7 +45,9 @@ class FusedLoop(ProjectedLoop):
             return "`unroll=True`"
         values = plan.batch * math.prod(listed(plan.recurrence.output_size))
         if plan.batch > MOST_ROWS or values > MOST_VALUES or plan.steps < LEAST_STEPS:
-            return f"it gains with up to {MOST_ROWS} rows, from {LEAST_STEPS} steps on"
+            return f"it gains from {LEAST_STEPS} steps on, up to {MOST_ROWS} rows and {MOST_VALUES} values of an output"
+        if being_exported():
+            return "the model is being exported"
         return None if compiles() else "XLA does not compile for this device"
 
     def run(self, plan, feed):

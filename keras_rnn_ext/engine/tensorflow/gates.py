@@ -10,6 +10,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_rnn_ext.engine.loops import states_of_gate
+
 
 @dataclasses.dataclass(frozen=True)
 class AnyGate:
@@ -33,10 +35,8 @@ class AnyGate:
 
     def forward(self, projected, recurrent, states, weights):
         """`(new states, what to keep)`. The output is the first of the new states."""
-        output, new_states = self.cell.gate(projected, recurrent, states, weights)
-        if output is not new_states[0]:
-            raise ValueError(f"The output of a gated cell must be its first state, which it is not in {self.cell!r}.")
-        return new_states, ((projected + recurrent,) if self.summed else (projected, recurrent))
+        states = states_of_gate(self.cell, projected, recurrent, states, weights)
+        return states, ((projected + recurrent,) if self.summed else (projected, recurrent))
 
     def backward(self, kept, old, new, d_new, weights):
         """From the gradient of the new states: those of `(projected, recurrent)`, or of their sum, of the old states,
@@ -50,7 +50,7 @@ class AnyGate:
         with tf.GradientTape() as tape:
             tape.watch(sources)
             # Of a sum it does not matter which of the two is zero.
-            _, states = self.cell.gate(*kept, *([0.0] if self.summed else []), old, weights)
+            states = states_of_gate(self.cell, *kept, *([0.0] if self.summed else []), old, weights)
         found = tape.gradient(states, sources, output_gradients=d_new)
         for place, source in enumerate(inner):
             found[place] = tf.zeros_like(source) if found[place] is None else found[place]

@@ -164,7 +164,8 @@ def collect_run(run, body, states):
     known = isinstance(turns, int)
     # Exporters know lists with one entry a turn, at its number, and LiteRT those with a shape and a length.
     form = {"element_shape": _block_shape(run.size, like), "element_dtype": like.dtype}
-    handle = tf.raw_ops.TensorListReserve(num_elements=turns, **form)
+    # XLA looks at the loop also where there is nothing to do, and then wants room for an entry.
+    handle = tf.raw_ops.TensorListReserve(num_elements=turns if known else tf.maximum(turns, 1), **form)
 
     def write(turn, states, arrays):
         states, output = body(turn, states)
@@ -172,6 +173,7 @@ def collect_run(run, body, states):
 
     states, (array,) = over_run(run, write, (states, [tf.TensorArray(like.dtype, flow=handle)]))
     blocks = tf.raw_ops.TensorListStack(input_handle=array.flow, num_elements=turns if known else -1, **form)
+    blocks = blocks if known else blocks[:turns]
     outputs = tf.reshape(blocks, _block_shape(turns * run.size, like))
     outputs.set_shape([turns * run.size if known else None, *like.shape])
     return states, outputs
