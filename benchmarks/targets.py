@@ -29,6 +29,14 @@ WHY = {
         "(2 to 3 % by hand, not kept), one batched product instead of four (slower), one loop instead of two (the "
         "same). Runs gave 1.21 to 1.51."
     ),
+    ("tensorflow", "W2, with gradient"): (
+        "the same program, called without `training=`, gave 1.61 in the same run: a step has so little to do that runs "
+        "differ by that."
+    ),
+    ("tensorflow", "W8, masks"): (
+        "runs gave 1.04 to 1.19. W3 itself is at 1.1, and the mask costs both about the same: a selection for each "
+        "state and step."
+    ),
     ("tensorflow", "W10, batch 1, in a graph, over ours under XLA"): (
         "XLA runs the same program in both. What is left is that a graph hands its work to another thread: a graph of "
         "one addition takes 0.27 to 0.30 ms here, a whole function compiled by XLA 0.20 for its first step. Tried: all "

@@ -28,13 +28,14 @@ def _a_loop_a_core(own: Callable, plan: Any, feed: Any) -> int:
     return blocks.cores()
 
 
+# With another place of the input product, the number of loops stays what it was.
 CHOICES: dict[str, dict[tuple[Any, str], Any]] = {
     "blocks of 128 KiB": {(block_loops, "BLOCK_BYTES"): 2**17},
     "of 2 MiB": {(block_loops, "BLOCK_BYTES"): 2**21},
     "at most 5 steps": {(block_loops, "MOST_STEPS"): 5},
     "at most 20 steps": {(block_loops, "MOST_STEPS"): 20},
-    "input product in the loop": {(module, "block_of"): _in_the_loop for module in (block_loops, blocks)},
-    "before it": {(module, "block_of"): _before_the_loop for module in (block_loops, blocks)},
+    "input product in the loop": {(block_loops, "block_of"): _in_the_loop},
+    "before it": {(block_loops, "block_of"): _before_the_loop},
     "one loop": {(blocks, "parts_of"): _one_loop},
     "a loop a core": {(blocks, "parts_of"): _a_loop_a_core},
 }

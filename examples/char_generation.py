@@ -156,12 +156,13 @@ class Windows(keras.utils.PyDataset):
         self.epoch += 1
 
 
-def build_model(vocabulary: Vocabulary, units: int, config: Config) -> keras.Model:
+def build_model(vocabulary: Vocabulary, units: int, config: Config, seed: int = 0) -> keras.Model:
     """Ids of characters -> logits of the next ones. The vocabulary goes along into the model's file."""
     ids = keras.Input((None,), dtype="int32", name="ids")
     features = MyEmbedding(len(vocabulary), config.embedding, name="embedding")(vocabulary(ids))
     gru = MyGRU(units, return_sequences=True, recurrent_initializer=config.recurrent_initializer, name="gru")
-    outputs = keras.layers.Dropout(config.dropout, name="dropout")(gru(features))
+    # Without a seed, dropout on PyTorch draws from PyTorch's own generator, which no checkpoint has.
+    outputs = keras.layers.Dropout(config.dropout, seed=seed, name="dropout")(gru(features))
     return keras.Model(ids, MyDense(len(vocabulary), name="logits")(outputs), name="characters")
 
 
@@ -268,7 +269,7 @@ def run(options: argparse.Namespace) -> None:
     print(f"Text: {source}: {len(text):,} characters, {len(vocabulary)} distinct.", flush=True)
 
     keras.utils.set_random_seed(options.seed)
-    model = build_model(vocabulary, options.units, config)
+    model = build_model(vocabulary, options.units, config, options.seed)
     history = train(model, vocabulary, text, config, options)
     write_whole(options.output / "model.keras", model.save)
     loaded = keras.models.load_model(options.output / "model.keras")
