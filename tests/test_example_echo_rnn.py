@@ -85,7 +85,7 @@ def test_each_epoch_has_new_bits_and_the_same_seed_the_same_run(example, tmp_pat
 
 
 def test_what_the_gradient_does_not_reach_is_not_learnt(example, tmp_path):
-    size = ("--state-size", "16", "--learning-rate", "0.2", "--length", "20000", "--batch", "20", "--epochs", "4")
+    size = ("--state-size", "16", "--learning-rate", "0.2", "--length", "20000", "--batch", "20", "--epochs", "6")
 
     def right(name, *options):
         return results_of(example, tmp_path / name, "--echo-step", "8", *size, *options)["last_epoch_accuracy"]

@@ -259,8 +259,8 @@ class MyRNN(CarriesState, keras.layers.RNN):
             differentiable=bool(differentiable),
             recompute=self.recompute,
             accompanied=self.accompanied,
-            steps=steps,
-            batch=batch,
+            steps=_known(steps),
+            batch=_known(batch),
             eager=eager,
             use_cudnn=getattr(self, "use_cudnn", "auto"),
             programs=self._programs.value,
@@ -297,6 +297,11 @@ class MyRNN(CarriesState, keras.layers.RNN):
         """
         recurrence = as_recurrence(self.cell, training, dtype=self.compute_dtype)
         return strategy.explain(self._plan(recurrence, masked, training, training, batch, steps, eager))
+
+
+def _known(length):
+    """A length as an int, or None: JAX and PyTorch have symbols for unknown ones, which cannot be compared."""
+    return length if isinstance(length, int) else None
 
 
 def _a_step(sequences):

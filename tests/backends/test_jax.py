@@ -223,3 +223,12 @@ def built(units):
     layer = MyLSTM(units)
     layer.build((None, None, 3))
     return layer.cell
+
+
+@pytest.mark.parametrize("training", [None, False, True])
+@pytest.mark.parametrize("layer", [MySimpleRNN, MyLSTM, MyGRU])
+def test_a_model_of_any_batch_size_is_built_whatever_training_says(layer, training):
+    inputs = keras.Input((5, 3))
+    said = {} if training is None else {"training": training}
+    model = keras.Model(inputs, layer(4)(inputs, **said))
+    assert model.output_shape == (None, 4)
