@@ -35,7 +35,19 @@ def same_numbers_in_each_run():
     keras.utils.set_random_seed(0)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--deep", action="store_true", help="hold every cell against every property")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--deep"):
+        deep = [item for item in items if item.get_closest_marker("deep")]
+        items[:] = [item for item in items if item not in set(deep)]
+        config.hook.pytest_deselected(items=deep)
+
+
 def pytest_configure(config):
+    config.addinivalue_line("markers", "deep: runs with --deep only")
     config.addinivalue_line(
         "markers", "requires_trainable_backend: a test of Keras's that trains, as all our backends do"
     )

@@ -6,8 +6,7 @@ import pytest
 from keras import ops
 
 from keras_rnn_ext import MyGRUCell, MyLSTMCell, MyRNN, MyStackedRNNCells
-from keras_rnn_ext.core.cell import GatedCell, RecurrentCell
-from keras_rnn_ext.core.made import RecurrentLayer
+from keras_rnn_ext.custom import GatedCell, RecurrentCell, RecurrentLayer
 from keras_rnn_ext.testing.contract import Case, strategies_agree
 from tests.helpers import BACKEND, assert_close, to_numpy
 
@@ -94,7 +93,7 @@ class Boxed(Leaky):
 class OwnNoise(MyLSTMCell):
     """Draws something else."""
 
-    def draw_noise(self, inputs, states, training):
+    def draw_noise(self, inputs, states, training, steps=None):
         return {}
 
 

@@ -1,20 +1,49 @@
-"""Every cell of the registry, in every variant: the contract, and its oracle."""
+"""Every cell of the catalogue: its oracle, and the contract.
+
+Each variant of each cell is held against its oracle and two properties; one cell of each kind against all of them.
+`pytest --deep` holds all against all.
+"""
 
 import importlib
+import pathlib
 
 import keras
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_rnn_ext import MyRNN, MyStackedRNNCells
+from keras_rnn_ext import MyRNN, MyStackedRNNCells, ZoneoutWrapper, cells
 from keras_rnn_ext.registry import ROWS, get, list_cells
-from keras_rnn_ext.testing import PROPERTIES, verify_contract
-from keras_rnn_ext.testing.contract import Case
-from tests.helpers import RTOL, WIDEST, assert_close, precision, to_numpy
+from keras_rnn_ext.testing import equals_oracle, verify_contract
+from keras_rnn_ext.testing.contract import FOR_EVERY_CELL, FOR_EVERY_KIND, Case
+from tests.helpers import WIDEST, precision
 
-VARIANTS = [pytest.param(row, variant, id=f"{row.name}-{variant}") for row in ROWS for variant in row.variants]
+VARIANTS = [(row, variant) for row in ROWS for variant in row.variants]
+IDS = [f"{row.name}-{variant}" for row, variant in VARIANTS]
+
+
+def cell_with_bias(row, variant, units=2):
+    """A function that makes the cell, with a bias that is not zero where it has one."""
+    own = {"bias_initializer": "random_normal"} if "bias" in row.cell.declared_weights() else {}
+    return lambda: row.cell(units * row.multiple, **own, **variant)
+
+
+# One of each: two products as a sum, two products apart, one product after the other, a vector, heads and wide states,
+# two states that enter, linear, complex; a stack with a cell of Keras's; wrapped cells, gated, linear and Keras's.
+KINDS = {
+    "summed": cell_with_bias(get("lstm"), {}),
+    "apart": cell_with_bias(get("gru"), {}),
+    "cell": cell_with_bias(get("gru"), {"reset_after": False}),
+    "diagonal": cell_with_bias(get("ind_rnn"), {"activation": "tanh"}),
+    "heads": cell_with_bias(get("slstm"), {"heads": 2}),
+    "two_enter": cell_with_bias(get("co_rnn"), {"dt": 0.3, "gamma": 1.0, "epsilon": 0.5}),
+    "linear": cell_with_bias(get("min_lstm"), {}),
+    "complex": cell_with_bias(get("lru"), {}),
+    "stack": lambda: MyStackedRNNCells([get("lstm").cell(3), keras.layers.GRUCell(2), get("simple_rnn").cell(4)]),
+    "zoneout": lambda: ZoneoutWrapper(get("lstm").cell(3), 0.3, 0.5, seed=1),
+    "zoneout_of_linear": lambda: ZoneoutWrapper(get("min_gru").cell(3), 0.3, seed=1),
+    "zoneout_of_keras": lambda: ZoneoutWrapper(keras.layers.LSTMCell(3), 0.3, 0.5, seed=1),
+}
 
 cases = st.builds(
     Case,
@@ -39,40 +68,43 @@ def few(fraction):
     return settings(max_examples=max(1, settings().max_examples // fraction))
 
 
-@pytest.mark.parametrize("check", PROPERTIES.values(), ids=PROPERTIES.keys())
-@pytest.mark.parametrize(("row", "variant"), VARIANTS)
+@pytest.mark.parametrize("check", FOR_EVERY_CELL, ids=lambda check: check.__name__)
+@pytest.mark.parametrize(("row", "variant"), VARIANTS, ids=IDS)
 def test_cell_keeps_the_contract(row, variant, check, policy):
+    check(cell_with_bias(row, variant), Case())
+
+
+@pytest.mark.parametrize("check", FOR_EVERY_KIND, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("make_cell", KINDS.values(), ids=KINDS)
+def test_kind_keeps_the_contract(make_cell, check, policy):
     @few(5)
-    @given(case=cases, units=st.integers(1, 4))
-    def holds(case, units):
-        check(lambda: row.cell(units, bias_initializer="random_normal", **variant), case)
+    @given(case=cases)
+    def holds(case):
+        check(make_cell, case)
 
     holds()
 
 
-@pytest.mark.parametrize("check", PROPERTIES.values(), ids=PROPERTIES.keys())
-def test_stack_keeps_the_contract(check, policy):
-    def make_stack():
-        return MyStackedRNNCells([get("lstm").cell(3), keras.layers.GRUCell(2), get("simple_rnn").cell(4)])
-
-    check(make_stack, Case(batch=2, steps=4))
-
-
-@pytest.mark.parametrize(("row", "variant"), VARIANTS)
-def test_layer_equals_its_oracle(row, variant, policy):
-    oracle = importlib.import_module(f"tests.oracles.{row.name}").run
-
-    @given(case=cases, units=st.integers(1, 5))
+@pytest.mark.deep
+@pytest.mark.parametrize("check", FOR_EVERY_KIND, ids=lambda check: check.__name__)
+@pytest.mark.parametrize(("row", "variant"), VARIANTS, ids=IDS)
+def test_cell_keeps_the_whole_contract(row, variant, check, policy):
+    @few(5)
+    @given(case=cases, units=st.integers(1, 3))
     def holds(case, units):
-        layer = row.layer(units, return_sequences=True, return_state=True, bias_initializer="random_normal", **variant)
-        inputs = case.sequences()
-        layer.build(inputs.shape)
-        generator = np.random.default_rng(case.seed)
-        states = [generator.normal(size=(case.batch, units)) for _ in layer.state_size]
-        outputs, *last_states = layer(inputs, initial_state=states)
-        expected = oracle(inputs, states, layer.get_weights(), **variant)
-        # A state is a mix of the one before, of size 1, and of the candidate: they can cancel.
-        assert_close(to_numpy((outputs, last_states)), expected, RTOL[policy], scale=1.0)
+        check(cell_with_bias(row, variant, units), case)
+
+    holds()
+
+
+@pytest.mark.parametrize(("row", "variant"), VARIANTS, ids=IDS)
+def test_cell_equals_its_oracle(row, variant, policy):
+    step = importlib.import_module(f"tests.oracles.{row.name}").step
+
+    @few(5)
+    @given(case=cases, units=st.integers(1, 3))
+    def holds(case, units):
+        equals_oracle(cell_with_bias(row, variant, units), case, step)
 
     holds()
 
@@ -88,16 +120,28 @@ def test_verify_contract_names_the_broken_property():
             Forgetful.calls += 1
             return states[0] + Forgetful.calls, [states[0] + Forgetful.calls]
 
-    with pytest.raises(AssertionError, match="layer_is_cell_step_by_step: outputs: relative error"):
+    with pytest.raises(AssertionError, match=r"[a-z_]+: .* relative error"):
         verify_contract(Forgetful)
 
 
-def test_registry_is_complete():
-    from keras_rnn_ext import cells
+def test_verify_contract_sees_a_wrong_oracle():
+    from tests.oracles.lstm import step
 
+    def wrong(x, states, weights, options):
+        output, states = step(x, states, weights, options)
+        return 1.01 * output, states
+
+    equals_oracle(lambda: get("lstm").cell(2), Case(), step)
+    with pytest.raises(AssertionError, match="values beside the oracle's: relative error"):
+        equals_oracle(lambda: get("lstm").cell(2), Case(), wrong)
+
+
+def test_a_file_is_all_that_a_cell_needs():
     modules = {path.stem for path in importlib.resources.files(cells).iterdir() if path.name.endswith(".py")}
-    assert {row.name for row in ROWS} == modules - {"__init__"}
-    assert list_cells() == [row.name for row in ROWS]
-    with pytest.raises(ValueError, match=r"Argument `name` must be one of \['simple_rnn', 'lstm', 'gru'\]"):
+    assert set(list_cells()) == modules - {"__init__"}
+    assert {path.stem for path in (pathlib.Path(__file__).parent / "oracles").glob("*.py")} == modules
+    for row in ROWS:
+        assert issubclass(row.layer, MyRNN)
+        assert row.cell.__name__ == f"{row.layer.__name__}Cell"
+    with pytest.raises(ValueError, match=r"Argument `name` must be one of \['co_rnn', "):
         get("elman")
-    assert issubclass(get("gru").layer, MyRNN)

@@ -1,4 +1,4 @@
-"""Writes `keras_rnn_ext/__init__.pyi`: what an editor shows for layers whose signature is computed from their cell.
+"""Writes `keras_rnn_ext/__init__.pyi`: what an editor shows for cells and layers whose signature is computed.
 
 Run it after a change of a signature: python tools/make_stub.py. A test compares.
 """
@@ -7,7 +7,9 @@ import inspect
 import pathlib
 
 import keras_rnn_ext
-from keras_rnn_ext.core.made import RecurrentLayer
+from keras_rnn_ext.core.cell import RecurrentCell
+from keras_rnn_ext.core.layer_words import LAYER_ARGUMENTS
+from keras_rnn_ext.core.recurrent_layer import EXTRA_ARGUMENTS, RecurrentLayer
 
 PATH = pathlib.Path(keras_rnn_ext.__file__).with_suffix(".pyi")
 
@@ -18,41 +20,34 @@ from typing import Any, Literal
 
 '''
 
-_TYPES = {
-    "units": "int",
-    "seed": "int | None",
-    "unroll": "bool | int",
-    "implementation": "int",
-    "use_cudnn": 'bool | Literal["auto"]',
-    "dropout": "float",
-    "recurrent_dropout": "float",
-}
-_OBJECTS = ("activation", "initializer", "regularizer", "constraint")
+
+def _annotation(cls, parameter):
+    cell = getattr(cls, "cell_class", cls)
+    declared = {**LAYER_ARGUMENTS, **EXTRA_ARGUMENTS, **cell.declared_arguments()}
+    return declared[parameter.name].annotation
 
 
-def _annotation(parameter):
-    if parameter.name in _TYPES:
-        return _TYPES[parameter.name]
-    if parameter.name.endswith(_OBJECTS):
-        return "str | dict[str, Any] | Callable[..., Any] | None"
-    return "bool"
-
-
-def _parameter(parameter):
+def _parameter(cls, parameter):
     if parameter.kind is inspect.Parameter.VAR_KEYWORD:
         return f"**{parameter.name}: Any"
-    default = "" if parameter.default is inspect.Parameter.empty else f" = {parameter.default!r}".replace("'", '"')
-    return f"{parameter.name}: {_annotation(parameter)}{default}"
+    default = "" if parameter.default is inspect.Parameter.empty else f" = {_shown(parameter.default)}"
+    return f"{parameter.name}: {_annotation(cls, parameter)}{default}"
+
+
+def _shown(default):
+    simple = default is None or isinstance(default, (bool, int, float, str))
+    return repr(default).replace("'", '"') if simple else "..."
 
 
 def _class(cls):
-    lines = [f"class {cls.__name__}(_RecurrentLayer):", "    def __init__(", "        self,"]
+    base = "_RecurrentLayer" if issubclass(cls, RecurrentLayer) else f"_{cls.__mro__[1].__name__}"
+    lines = [f"class {cls.__name__}({base}):", "    def __init__(", "        self,"]
     named = False
     for parameter in list(inspect.signature(cls.__init__).parameters.values())[1:]:
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY and not named:
             named = True
             lines.append("        *,")
-        lines.append(f"        {_parameter(parameter)},")
+        lines.append(f"        {_parameter(cls, parameter)},")
     return "\n".join([*lines, "    ) -> None: ..."])
 
 
@@ -60,9 +55,12 @@ def stub():
     """The text of the stub."""
     public = {name: getattr(keras_rnn_ext, name) for name in keras_rnn_ext.__all__}
     computed = {
-        name: value for name, value in public.items() if inspect.isclass(value) and issubclass(value, RecurrentLayer)
+        name: value
+        for name, value in public.items()
+        if inspect.isclass(value) and (issubclass(value, RecurrentLayer) or getattr(value, "source", None))
     }
-    lines = ["from keras_rnn_ext.core.made import RecurrentLayer as _RecurrentLayer"]
+    bases = {RecurrentLayer, *(value.__mro__[1] for value in computed.values() if issubclass(value, RecurrentCell))}
+    lines = [f"from {base.__module__} import {base.__name__} as _{base.__name__}" for base in bases]
     lines += [
         f"from {value.__module__} import {name} as {name}" for name, value in public.items() if name not in computed
     ]

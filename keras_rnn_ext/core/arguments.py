@@ -59,7 +59,8 @@ def rate(name, value):
     return clipped
 
 
-def _keras_object(name, value):
+def keras_object(name, value):
+    """What Keras makes of the name, config or callable of an object; the kind is the end of the argument's name."""
     module = _KERAS_OBJECTS[_ending(name)]
     if isinstance(value, (bool, numbers.Number)):
         hint = " If you meant `return_sequences`, write `return_sequences=True`." if isinstance(value, bool) else ""
@@ -77,7 +78,7 @@ def _ending(name):
 def resolve(name, value):
     """The value that the attribute `name` gets for the argument `name`."""
     if _ending(name):
-        return _keras_object(name, value)
+        return keras_object(name, value)
     if name in ("units", "input_dim", "output_dim"):
         return positive_integer(name, value)
     if name.endswith("dropout"):
@@ -87,9 +88,12 @@ def resolve(name, value):
 
 def serialize(name, value):
     """The entry of a config for the attribute `name`."""
-    if _ending(name):
-        return _KERAS_OBJECTS[_ending(name)].serialize(value)
-    return value
+    return _KERAS_OBJECTS[_ending(name)].serialize(value) if _ending(name) else value
+
+
+def is_made(init):
+    """Whether an `__init__` was made from declarations."""
+    return getattr(init, "is_made", False)
 
 
 class Configured:
@@ -109,7 +113,19 @@ class Configured:
         self._owners = (*getattr(self, "_owners", ()), owner)
         for name in parameters(owner):
             if name not in self.transient:
-                setattr(self, name, resolve(name, arguments[name]))
+                setattr(self, name, self.check_argument(owner, name, arguments[name]))
+
+    def check_argument(self, owner, name, value):
+        """The value of the attribute for an argument of the class `owner`, or an error that names it."""
+        return resolve(name, value)
+
+    def serialize_argument(self, owner, name, value):
+        """The entry of a config for an argument of the class `owner`."""
+        return serialize(name, value)
+
+    def is_sparse(self, owner, parameter):
+        """Whether an argument stands in a config only where it is not its default."""
+        return parameter.kind is inspect.Parameter.KEYWORD_ONLY
 
     def get_config(self):
         config = super().get_config()
@@ -117,8 +133,8 @@ class Configured:
             for name, parameter in parameters(owner).items():
                 if name in self.transient:
                     continue
-                value = serialize(name, getattr(self, name))
-                if parameter.kind is inspect.Parameter.KEYWORD_ONLY and value == parameter.default:
+                value = self.serialize_argument(owner, name, getattr(self, name))
+                if self.is_sparse(owner, parameter) and value == parameter.default:
                     continue
                 config[name] = value
         return config

@@ -14,11 +14,11 @@ import inspect
 import keras
 from keras import ops
 
-from keras_rnn_ext.core.arguments import Configured, parameters
+from keras_rnn_ext.core.arguments import parameters
 from keras_rnn_ext.core.claims import holds
 from keras_rnn_ext.core.compat import DropoutRNNCell
+from keras_rnn_ext.core.declare import Declared, State, stem
 from keras_rnn_ext.core.noise import draw_mask, still_usable
-from keras_rnn_ext.core.products import gradient_through, listed_by_gate, per_gate, product
 from keras_rnn_ext.core.state import listed
 
 
@@ -27,11 +27,15 @@ def is_function(activation, name):
     return activation in (getattr(keras.activations, name), getattr(keras.ops, name))
 
 
-class RecurrentCell(Configured, DropoutRNNCell, keras.layers.Layer):
+class RecurrentCell(Declared, DropoutRNNCell, keras.layers.Layer, abstract=True):
     """Abstract: a recurrence with named weights and two dropout rates.
 
-    A subclass sets `state_size` and `output_size`, writes `build` with `add`, `project` and `recur`.
+    A subclass declares arguments, weights and states, and writes `project` and `recur`; or it has an `__init__` of its
+    own, which sets `state_size` and `output_size`.
     """
+
+    # A `State` for each, or its name alone where it is a vector of `units` zeros.
+    states: tuple = ()
 
     kind = "cell"
 
@@ -43,8 +47,9 @@ class RecurrentCell(Configured, DropoutRNNCell, keras.layers.Layer):
     # The name under which the frameworks' own libraries (cuDNN, torch) know this recurrence, if they do.
     library_name: str | None = None
 
-    # Whether a step is known to be two products and `gate`.
+    # Whether a step is known to be two products and `gate`, and whether to be linear in the state.
     is_gated = False
+    is_linear = False
 
     # How many dropout masks a cell with one mask per gate has; None: one mask for all gates.
     dropout_mask_count: int | None = None
@@ -57,20 +62,70 @@ class RecurrentCell(Configured, DropoutRNNCell, keras.layers.Layer):
 
     def take(self, arguments):
         super().take(arguments)
-        self.seed_generator = keras.random.SeedGenerator(arguments.get("seed"))
+        if "seed" in arguments or not hasattr(self, "seed_generator"):
+            self.seed_generator = keras.random.SeedGenerator(arguments.get("seed"))
         self._weight_names: tuple[str, ...] = ()
+
+    # States
+
+    @classmethod
+    def declared_states(cls):
+        """The states as the class declares them."""
+        return [State(state) if isinstance(state, str) else state for state in cls.states]
+
+    @property
+    def state_size(self):
+        """The size of the state, or a list of those of all states: by default what is declared."""
+        if getattr(self, "_state_size", None) is not None:
+            return self._state_size
+        sizes = [self.dimensions(state.shape) for state in self.declared_states()]
+        if not sizes:
+            raise AttributeError(f"{type(self).__name__} must declare `states`, or set `state_size` in `__init__`.")
+        # A tuple that stands alone would be taken for several states.
+        return sizes[0] if len(sizes) == 1 and isinstance(sizes[0], int) else sizes
+
+    @state_size.setter
+    def state_size(self, size):
+        self._state_size = size
+
+    @property
+    def output_size(self):
+        """The size of the output: by default that of the first state."""
+        return getattr(self, "_output_size", None) or self.state_sizes[0]
+
+    @output_size.setter
+    def output_size(self, size):
+        self._output_size = size
+
+    @property
+    def state_names(self):
+        """What the equations call the states."""
+        declared = [state.name for state in self.declared_states()]
+        return declared or [f"state_{place}" for place in range(len(self.state_sizes))]
 
     # Weights
 
-    def add(self, name, shape, initializer=None):
+    def build(self, input_shape):
+        """Adds the weights that the class declares."""
+        for name, weight in self.declared_weights().items():
+            there = weight.when is None or getattr(self, weight.when)
+            made = self.add(name, self.dimensions(weight.shape), trainable=weight.trainable) if there else None
+            setattr(self, name, made)
+
+    def initializer_of(self, name):
+        """The function that makes the weight `name`, by default that of the argument of its name."""
+        given = getattr(self, f"{stem(name)}_initializer", None)
+        return keras.initializers.get(self.declared_weights()[name].initializer) if given is None else given
+
+    def add(self, name, shape, trainable=True):
         """Adds the weight `name`, with the initializer, regularizer and constraint of that name."""
-        stem = name.removesuffix("_kernel")
         weight = self.add_weight(
             name=name,
             shape=shape,
-            initializer=_drawn_in_float32(initializer or getattr(self, f"{stem}_initializer")),
-            regularizer=getattr(self, f"{stem}_regularizer"),
-            constraint=getattr(self, f"{stem}_constraint"),
+            initializer=_drawn_in_float32(self.initializer_of(name)),
+            regularizer=getattr(self, f"{stem(name)}_regularizer", None),
+            constraint=getattr(self, f"{stem(name)}_constraint", None),
+            trainable=trainable,
         )
         self._weight_names += (name,)
         return weight
@@ -112,14 +167,18 @@ class RecurrentCell(Configured, DropoutRNNCell, keras.layers.Layer):
         names = [name for owner in self._owners for name in parameters(owner) if name not in self.transient]
         return (self, *(getattr(self, name) for name in names))
 
-    def draw_noise(self, inputs, states, training):
-        """The dropout masks for a batch of sequences: a dict with `inputs` and `recurrent`, where there is dropout."""
+    def draw_noise(self, inputs, states, training, steps=None):
+        """The random masks for a batch of sequences: a dict, with `inputs` and `recurrent` where there is dropout."""
         noise = {}
         if training and self.dropout:
             noise["inputs"] = self._draw(inputs, self.dropout)
         if training and self.recurrent_dropout:
-            noise["recurrent"] = self._draw(states[0], self.recurrent_dropout)
+            noise["recurrent"] = self._draw(self.entering(states), self.recurrent_dropout)
         return noise
+
+    def entering(self, states):
+        """Of the states, what recurrent dropout acts on."""
+        return states[0]
 
     def release_noise(self):
         """Nothing is kept: what `draw_noise` gave went through the arguments."""
@@ -174,7 +233,7 @@ class RecurrentCell(Configured, DropoutRNNCell, keras.layers.Layer):
         if training and self.dropout:
             noise["inputs"] = self.get_dropout_mask(inputs)
         if training and self.recurrent_dropout:
-            noise["recurrent"] = self.get_recurrent_dropout_mask(state_list[0])
+            noise["recurrent"] = self.get_recurrent_dropout_mask(self.entering(state_list))
         output, new_states = self.step(inputs, state_list, self.gather_weights(), noise)
         return output, (new_states if listed else new_states[0])
 
@@ -184,8 +243,15 @@ class RecurrentCell(Configured, DropoutRNNCell, keras.layers.Layer):
         return list(self.state_size) if isinstance(self.state_size, (list, tuple)) else [self.state_size]
 
     def get_initial_state(self, batch_size=None):
-        """A list of zeros: for each state a tensor `(batch_size, size)`, or `(batch_size, *shape)`."""
-        return [ops.zeros((batch_size, *listed(size)), dtype=self.compute_dtype) for size in self.state_sizes]
+        """A list with a tensor `(batch_size, size)`, or `(batch_size, *shape)`, for each state."""
+        declared = self.declared_states() or [State("")] * len(self.state_sizes)
+        return [
+            ops.full((batch_size, *listed(size)), state.initial, dtype=self._state_dtype(state))
+            for size, state in zip(self.state_sizes, declared, strict=True)
+        ]
+
+    def _state_dtype(self, state):
+        return "float32" if state.wide and self.compute_dtype in ("float16", "bfloat16") else self.compute_dtype
 
 
 @functools.cache
@@ -202,91 +268,3 @@ def _drawn_in_float32(initializer):
         return ops.cast(initializer(shape, dtype="float32", **kwargs), dtype)
 
     return initialize
-
-
-class GatedCell(RecurrentCell):
-    """Abstract: the state enters through one product `h @ recurrent_kernel`; the rest is elementwise.
-
-    The output is the first state. A subclass sets `gates`, the number of gate columns, and writes `gate`.
-    """
-
-    kind = "gated"
-    gates = 1
-
-    # `gate` reads `projected` and `recurrent` as their sum alone, which the engine then keeps in their place.
-    summed = False
-
-    # `project` and `recurrent` read the kernels through `product` alone, which takes them in parts as well.
-    takes_kernels_in_parts = True
-
-    def take(self, arguments):
-        super().take(arguments)
-        self.output_size = self.units
-        # One mask per gate, as in Keras, where asked for or where there is recurrent dropout.
-        if self.recurrent_dropout and hasattr(self, "implementation"):
-            self.implementation = 1
-
-    @property
-    def is_gated(self):
-        """Whether a step is `gate` of the two products."""
-        return self.kind == "gated" and holds(type(self), "kind", ("call", "step", "recur"))
-
-    @property
-    def is_summed(self):
-        """Whether the class claims that for its `gate`."""
-        return self.summed and holds(type(self), "summed", ("gate",))
-
-    @property
-    def dropout_mask_count(self):
-        # Asked anew at each call: a rate may be changed between two.
-        per_gate = self.recurrent_dropout or getattr(self, "implementation", 2) == 1
-        return self.gates if per_gate and hasattr(self, "implementation") else None
-
-    @property
-    def bias_shape(self):
-        return (self.gates * self.units,)
-
-    def initialize_bias(self, shape, dtype=None, **kwargs):
-        return self.bias_initializer(shape, dtype=dtype, **kwargs)
-
-    def build(self, input_shape):
-        self.features = input_shape[-1]
-        if self.features is None:
-            raise ValueError(
-                f"The number of features, the last axis of the input of {type(self).__name__}, must be known. "
-                f"Received: input_shape={tuple(input_shape)}. Give it in the model's `Input`."
-            )
-        width = self.gates * self.units
-        self.kernel = self.add("kernel", (input_shape[-1], width))
-        self.recurrent_kernel = self.add("recurrent_kernel", (self.units, width))
-        self.bias = self.add("bias", self.bias_shape, self.initialize_bias) if self.use_bias else None
-        self.input_spec = keras.InputSpec(min_ndim=2, axes={-1: input_shape[-1]})
-
-    def ready(self, weights, noise):
-        in_parts = self.takes_kernels_in_parts and holds(
-            type(self), "takes_kernels_in_parts", ("project", "recurrent", "recur", "step")
-        )
-        if not (self.is_gated and in_parts):
-            return weights, noise
-        masks = {"kernel": noise.get("inputs"), "recurrent_kernel": noise.get("recurrent")}
-        parts = {name: per_gate(weights[name], mask) for name, mask in masks.items()}
-        return {**weights, **parts}, {name: listed_by_gate(mask) for name, mask in noise.items()}
-
-    def project(self, inputs, weights, noise):
-        projected = product(inputs, weights["kernel"], noise.get("inputs"))
-        return projected + weights["bias"] if self.use_bias else projected
-
-    def recurrent(self, hidden, weights, noise):
-        """What the state adds before the gates: `(..., batch, gates * units)`."""
-        return product(hidden, weights["recurrent_kernel"], noise.get("recurrent"))
-
-    def gradient_to_hidden(self, gradient, transposed, noise):
-        """The gradient of `hidden` from that of `recurrent`, given the transpose of `recurrent_kernel`."""
-        return gradient_through(gradient, transposed, noise.get("recurrent"))
-
-    def recur(self, projected, states, weights, noise):
-        return self.gate(projected, self.recurrent(states[0], weights, noise), states, weights)
-
-    def gate(self, projected, recurrent, states, weights):
-        """The elementwise part of a step: `(output, new states)`."""
-        raise NotImplementedError(f"{type(self).__name__} must define `gate(projected, recurrent, states, weights)`.")

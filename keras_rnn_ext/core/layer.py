@@ -4,8 +4,9 @@ import keras
 from keras import ops
 
 from keras_rnn_ext.core import masks, strategy
-from keras_rnn_ext.core.carried import CarriesState
 from keras_rnn_ext.core.compat import Untracked, attached_mask
+from keras_rnn_ext.core.layer_states import CarriesState
+from keras_rnn_ext.core.layer_words import with_layer_words
 from keras_rnn_ext.core.recurrence import as_recurrence, cell_output_size, state_shapes
 from keras_rnn_ext.core.registration import register
 from keras_rnn_ext.core.stacked import MyStackedRNNCells
@@ -21,46 +22,6 @@ class MyRNN(CarriesState, keras.layers.RNN):
 
     A mask has one meaning, whatever the backend: at a masked step the state stays and the output repeats the last
     valid output, zeros before the first one. What stands in a masked step, NaN included, has no effect.
-
-    Args:
-        cell: a cell, or a list of cells, which are stacked. Ours, Keras's, or any object with `call(inputs,
-            states)`, `state_size` and perhaps `output_size` and `get_initial_state(batch_size)`.
-        return_sequences: whether to give the outputs of all steps instead of the last valid one. Default False.
-        return_state: whether to give the last states as well. Default False.
-        go_backwards: whether to process the sequence from its end. Outputs (and the mask) stay in the order of
-            processing. Default False.
-        stateful: whether the states at the end of a batch are those that the next batch starts with. Needs a
-            known batch size. Default False.
-        unroll: True: one copy of the step for each time step; an int: that many steps per turn of the loop.
-            Default False.
-        zero_output_for_mask: with `return_sequences`, zeros instead of the last valid output at masked steps.
-            Default False.
-        time_major: whether sequences, masks and outputs have time first, `(steps, batch, ...)`. Default False.
-        save_states: whether the states of a stateful layer are saved with the model. Default False.
-        learned_initial_state: whether the initial state is a trainable weight instead of zeros. Default False.
-        recompute: whether training keeps the states of the steps only, and computes again what the gradient needs
-            besides: for long sequences, less memory for more time. Default False.
-        name, dtype, trainable, activity_regularizer: as for every Keras layer.
-
-    Call arguments:
-        sequences: `(batch, steps, features)`; the number of steps may be unknown, and may be 0. A
-            `tf.RaggedTensor` is taken on TensorFlow.
-        initial_state: a tensor or a (nested) list of tensors in the form of `get_initial_state`. Default: zeros,
-            the carried states, or the learned ones.
-        mask: `(batch, steps)` or `(batch, steps, 1)`, False or 0 where a step is to be left out. Default: the mask
-            that comes with the sequences.
-        training: whether dropout is on. Default: as the model is called, in training by `fit` alone.
-        constants: handed on to a cell whose `call` has an argument `constants`.
-
-    Returns:
-        The outputs, `(batch, steps, units)` with `return_sequences`, else the last valid one `(batch, units)`;
-        with `return_state`, a tuple of that and the states.
-
-    Raises:
-        ValueError: naming the argument, for a cell without `call` or `state_size`, a mask or initial state of the
-            wrong shape or number, a stateful layer with an unknown or changed batch size, `unroll=True` with an
-            unknown number of steps.
-        TypeError: for an initial state that is no tensor.
 
     >>> import numpy as np
     >>> from keras_rnn_ext import MyGRUCell, MyLSTMCell, MyRNN
@@ -226,8 +187,8 @@ class MyRNN(CarriesState, keras.layers.RNN):
             sequences = masks.blank_masked(mask, sequences, keep_finite=not recurrence.is_pure)
         states = self.starting_states(initial_state, ops.shape(sequences)[1] if batch is None else batch)
         # One step stands for all: a mask is drawn per sequence.
-        step = _a_step(sequences) if recurrence.noisy or recurrence.kind in ("stack", "foreign") else None
-        noise = recurrence.draw_noise(step, states, training)
+        step = _a_step(sequences) if recurrence.noisy or recurrence.kind in ("stack", "foreign", "zoneout") else None
+        noise = recurrence.draw_noise(step, states, training, ops.shape(sequences)[0])
         plan = self._plan(
             recurrence,
             mask is not None,
@@ -297,6 +258,9 @@ class MyRNN(CarriesState, keras.layers.RNN):
         """
         recurrence = as_recurrence(self.cell, training, dtype=self.compute_dtype)
         return strategy.explain(self._plan(recurrence, masked, training, training, batch, steps, eager))
+
+
+MyRNN.__doc__ = with_layer_words(MyRNN.__doc__)
 
 
 def _known(length):

@@ -53,3 +53,21 @@ def blank_masked(mask, values, keep_finite=False):
         return values
     blank = ops.zeros_like(values)
     return select(mask, values, ops.where(ops.isfinite(values), values, blank) if keep_finite else blank)
+
+
+def last_valid(outputs, mask):
+    """At each step the output of the last valid one up to it, zeros before the first. Both lead with time."""
+    time = ops.expand_dims(ops.arange(ops.shape(mask)[0], dtype="int32"), 1)
+    # The valid steps of each row first, in their order, and how many of them there were up to each step.
+    order = ops.argsort(ops.where(mask, time, time + ops.shape(mask)[0]), axis=0)
+    count = ops.cumsum(ops.cast(mask, "int32"), axis=0)
+    place = ops.take_along_axis(order, ops.maximum(count - 1, 0), axis=0)
+    return select(count > 0, steps_of_rows(outputs, place), ops.zeros_like(outputs))
+
+
+def steps_of_rows(values, index):
+    """Of `values` `(steps, batch, features)`, in each row the steps that `index` `(any, batch)` tells."""
+    batch, width = ops.shape(values)[1], values.shape[-1]
+    rows = ops.cast(index, "int32") * batch + ops.arange(batch, dtype="int32")
+    taken = ops.take(ops.reshape(values, (-1, width)), ops.reshape(rows, (-1,)), axis=0)
+    return ops.reshape(taken, (*ops.shape(index)[:1], batch, width))

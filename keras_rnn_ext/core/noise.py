@@ -1,4 +1,7 @@
-"""Dropout masks: drawn before the loop, never inside a step."""
+"""Random masks: drawn before the loop, never inside a step.
+
+Most are drawn once for a sequence. Those under a key of `PER_STEP` lead with time, and each step gets its own.
+"""
 
 import keras
 from keras import ops
@@ -24,3 +27,44 @@ def still_usable(mask, values):
     while here is not None and here is not home:
         here = getattr(here, "outer_graph", None)
     return here is home
+
+
+# `zoneout` is for the wrapper's own step, `share` for a loop over the cell inside: dicts of how much of each state is
+# new, by the place of the state.
+PER_STEP = ("zoneout", "share")
+
+
+def of_steps(noise):
+    """What of a nest of noise leads with time, in the same nest."""
+    if isinstance(noise, dict):
+        return {name: each if name in PER_STEP else of_steps(each) for name, each in noise.items()}
+    return [of_steps(each) for each in noise] if isinstance(noise, list) else {}
+
+
+def at_step(noise, step):
+    """The noise of one step: `noise` with that of the step, `step`, in place of what leads with time."""
+    if isinstance(noise, dict):
+        return {name: step[name] if name in PER_STEP else at_step(each, step[name]) for name, each in noise.items()}
+    return [at_step(*each) for each in zip(noise, step, strict=True)] if isinstance(noise, list) else noise
+
+
+def blend(shares, new, old):
+    """The states with a share of each that is new, and the rest as it was.
+
+    Args:
+        shares: dict from the place of a state, as a string, to its share, `(batch, size)` or `(batch, 1)`.
+        new: list of states after a step.
+        old: list of states before it.
+    """
+    new = list(new)
+    for place, share in shares.items():
+        share = ops.cast(share, old[int(place)].dtype)
+        # Exactly one or the other where the share is 1 or 0.
+        new[int(place)] = share * new[int(place)] + (1 - share) * old[int(place)]
+    return new
+
+
+def blend_step(shares, output, new, old):
+    """`(output, states)` of a step; an output that is the first state stays that."""
+    blended = blend(shares, new, old)
+    return (blended[0] if output is new[0] else output), blended

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from keras_rnn_ext.core.compat import all_layers
+from keras_rnn_ext.core.noise import blend_step
 from keras_rnn_ext.core.state import listed
 
 
@@ -52,6 +53,8 @@ def as_recurrence(cell, training=False, constants=None, dtype=None):
                 for member in cell.cells
             ]
         )
+    if getattr(cell, "keeps_some", False):
+        return Zoneout(as_recurrence(cell.cell, training, constants, dtype), cell)
     return cell if getattr(cell, "splits", False) else Foreign(cell, training, constants, dtype)
 
 
@@ -64,7 +67,7 @@ def _takes_constants(cell):
 class Recurrence(Protocol):
     """What the engine knows of a cell. What stands here is the least that it may claim."""
 
-    kind: str  # "cell", "gated", "stack" or "foreign"
+    kind: str  # "cell", "gated", "linear", "stack", "zoneout" or "foreign"
     compute_dtype: str
     input_dtype: str
     output_size: Any
@@ -72,6 +75,7 @@ class Recurrence(Protocol):
     noisy: bool = False  # whether training draws random numbers
     is_pure: bool = False
     is_gated: bool = False
+    is_linear: bool = False
     library: str | None = None
 
     def program_key(self) -> Any:
@@ -80,8 +84,11 @@ class Recurrence(Protocol):
     def gather_weights(self) -> Any:
         """The weights, as tensors in the compute dtype."""
 
-    def draw_noise(self, inputs: Any, states: list, training: bool | None) -> Any:
-        """The random masks for a batch of sequences."""
+    def draw_noise(self, inputs: Any, states: list, training: bool | None, steps: Any = None) -> Any:
+        """The random masks for a batch of sequences of so many steps; `inputs` are those of one step.
+
+        What is under a key of `noise.PER_STEP` leads with time.
+        """
 
     def release_noise(self) -> None:
         """Called when the sequences have been run."""
@@ -113,10 +120,10 @@ class Stack(Recurrence):
     def gather_weights(self):
         return [member.gather_weights() for member in self.members]
 
-    def draw_noise(self, inputs, states, training):
+    def draw_noise(self, inputs, states, training, steps=None):
         noise = []
         for member, state in zip(self.members, states, strict=True):
-            noise.append(member.draw_noise(inputs, listed(state), training))
+            noise.append(member.draw_noise(inputs, listed(state), training, steps))
             inputs = blank_output(member, ops.shape(inputs)[0])
         return noise
 
@@ -134,6 +141,43 @@ class Stack(Recurrence):
             inputs, new_state = member.step(inputs, listed(state), own_weights, own_noise)
             new_states.append(new_state if isinstance(state, (list, tuple)) else new_state[0])
         return inputs, new_states
+
+
+class Zoneout(Recurrence):
+    """A recurrence whose states partly stay as they are: `ZoneoutWrapper` in one call of a layer."""
+
+    kind = "zoneout"
+
+    def __init__(self, inner, wrapper):
+        self.inner = inner
+        self.wrapper = wrapper
+        self.is_pure = inner.is_pure
+        self.noisy = inner.noisy or wrapper.noisy
+        self.input_dtype = inner.input_dtype
+        self.compute_dtype = inner.compute_dtype
+        self.features = inner.features
+        self.output_size = inner.output_size
+
+    def program_key(self):
+        return (self.inner.program_key(), *self.wrapper.rates)
+
+    def gather_weights(self):
+        return self.inner.gather_weights()
+
+    def draw_noise(self, inputs, states, training, steps=None):
+        own = self.inner.draw_noise(inputs, states, training, steps)
+        return {"cell": own, "zoneout": self.wrapper.draw_shares(states, training, steps)}
+
+    def release_noise(self):
+        self.inner.release_noise()
+
+    def ready(self, weights, noise):
+        weights, own = self.inner.ready(weights, noise["cell"])
+        return weights, {**noise, "cell": own}
+
+    def step(self, inputs, states, weights, noise):
+        output, new_states = self.inner.step(inputs, states, weights, noise["cell"])
+        return blend_step(noise["zoneout"], output, new_states, states)
 
 
 class Foreign(Recurrence):
@@ -160,7 +204,7 @@ class Foreign(Recurrence):
     def gather_weights(self):
         return {}
 
-    def draw_noise(self, inputs, states, training):
+    def draw_noise(self, inputs, states, training, steps=None):
         # At inference too: Keras's own SimpleRNNCell draws there, and inside the loop it would be too late.
         if self._is_dropout_cell:
             self.cell.get_dropout_mask(inputs)

@@ -29,6 +29,7 @@ class Plan:
     batch: int | None = None
     eager: bool = False
     use_cudnn: bool | str = "auto"
+    zoneout: bool = False  # whether the states partly stay as they are
     # Compiled programs of the layer, by strategy and options: they live as long as it does.
     programs: dict = dataclasses.field(default_factory=dict, compare=False, repr=False)
 

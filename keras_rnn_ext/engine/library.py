@@ -9,6 +9,7 @@ import abc
 
 from keras import ops
 
+from keras_rnn_ext.core.masks import steps_of_rows
 from keras_rnn_ext.core.strategy import Strategy
 
 # Where a library's gates stand among ours: i, f, c, o as ours; r, z, n where we have z, r, h.
@@ -24,6 +25,8 @@ class LibraryLayer(Strategy):
         recurrence = plan.recurrence
         if recurrence.library is None:
             return f"{self.library} has no layer for this cell with these activations"
+        if plan.zoneout:
+            return f"{self.library}'s layers have no zoneout"
         if plan.noisy and recurrence.recurrent_dropout:
             return f"{self.library}'s layers have no recurrent dropout"
         if plan.noisy and recurrence.dropout_mask_count is not None:
@@ -56,13 +59,13 @@ class LibraryLayer(Strategy):
         order = ops.argsort(ops.where(feed.mask, time, time + ops.shape(inputs)[0]), axis=0)
         # No kernel takes an empty row: one step is run there, and not looked at.
         outputs, states = self.call_kernel(
-            plan.recurrence, _steps(inputs, order), ops.maximum(lengths, 1), feed.states, feed.weights
+            plan.recurrence, steps_of_rows(inputs, order), ops.maximum(lengths, 1), feed.states, feed.weights
         )
         some = ops.expand_dims(lengths > 0, -1)
         states = [ops.where(some, new, old) for new, old in zip(states, feed.states, strict=True)]
         # How many valid steps there were up to each step: the output of the last of them, zeros before the first.
         count = count if plan.return_sequences else count[-1:]
-        outputs = _steps(outputs, ops.maximum(count - 1, 0))
+        outputs = steps_of_rows(outputs, ops.maximum(count - 1, 0))
         outputs = ops.where(ops.expand_dims(count > 0, -1), outputs, ops.zeros_like(outputs))
         return (outputs if plan.return_sequences else outputs[0]), states
 
@@ -89,14 +92,6 @@ class CudnnLayer(LibraryLayer):
         if plan.recompute:
             return "`recompute=True`, and cuDNN keeps what it needs"
         return super().obstacle(plan)
-
-
-def _steps(values, index):
-    """Of `values` `(steps, batch, features)`, in each row the steps that `index` `(any, batch)` tells."""
-    batch, width = ops.shape(values)[1], values.shape[-1]
-    rows = ops.cast(index, "int32") * batch + ops.arange(batch, dtype="int32")
-    taken = ops.take(ops.reshape(values, (-1, width)), ops.reshape(rows, (-1,)), axis=0)
-    return ops.reshape(taken, (*ops.shape(index)[:1], batch, width))
 
 
 def kernels(recurrence, weights):

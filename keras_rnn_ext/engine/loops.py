@@ -11,7 +11,8 @@ import dataclasses
 import keras
 from keras import ops
 
-from keras_rnn_ext.core.masks import select
+from keras_rnn_ext.core.masks import last_valid, select
+from keras_rnn_ext.core.noise import at_step, blend_step, of_steps
 from keras_rnn_ext.core.recurrence import blank_output
 from keras_rnn_ext.core.state import listed
 from keras_rnn_ext.core.strategy import Feed, Strategy, choose, engine
@@ -31,14 +32,15 @@ def python_scan(body, carry, values, blank, turns=1):
     return carry, ops.stack(outputs, axis=0)
 
 
-def iterate(scan, plan, feed, values, step):
-    """Runs `output, states = step(value, states)` over time: the meaning of a mask, in one place.
+def iterate(scan, plan, feed, values, noise, step):
+    """Runs `output, states = step(value, states, noise)` over time: the meaning of a mask, in one place.
 
     Args:
         scan: a backend's scan.
         plan: the plan.
         feed: the tensors of the call; its inputs are not looked at but for their number.
         values: what each step gets, time first.
+        noise: the random masks, ready for the loop.
         step: the step.
 
     Returns:
@@ -51,7 +53,10 @@ def iterate(scan, plan, feed, values, step):
 
     def body(carry, entry):
         states, last = carry
-        output, new_states = step(entry["value"], states)
+        own_noise = at_step(noise, entry["noise"])
+        output, new_states = step(entry["value"], states, own_noise)
+        if plan.zoneout:
+            output, new_states = blend_step(own_noise["share"], output, new_states, states)
         output = _fitting(output, blank, plan, "output_size")
         flat, new_flat = keras.tree.flatten(states), keras.tree.flatten(new_states)
         if len(flat) != len(new_flat):
@@ -68,7 +73,9 @@ def iterate(scan, plan, feed, values, step):
 
     if plan.recompute:
         body = engine().recomputed(body)
-    entries = {"value": values} if feed.mask is None else {"value": values, "valid": feed.mask}
+    entries = {"value": values, "noise": of_steps(noise)}
+    if feed.mask is not None:
+        entries["valid"] = feed.mask
     carry = (feed.states, {"output": blank} if keep_last else {})
     if plan.unroll is True:
         scan, turns = python_scan, 1
@@ -109,10 +116,10 @@ class Loop(Strategy):
     def run(self, plan, feed):
         weights, noise = plan.recurrence.ready(feed.weights, feed.noise)
 
-        def step(value, states):
+        def step(value, states, noise):
             return plan.recurrence.step(value, states, weights, noise)
 
-        return iterate(self.scan, plan, feed, feed.inputs, step)
+        return iterate(self.scan, plan, feed, feed.inputs, noise, step)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,21 +140,21 @@ class ProjectedLoop(Strategy):
         weights, noise = recurrence.ready(feed.weights, feed.noise)
         projected = recurrence.project(feed.inputs, weights, noise)
 
-        def step(value, states):
+        def step(value, states, noise):
             return recurrence.recur(value, states, weights, noise)
 
-        return iterate(self.scan, plan, feed, projected, step)
+        return iterate(self.scan, plan, feed, projected, noise, step)
 
 
 NOT_PURE = "the cell, or an activation, may use variables of its own: its class does not say `pure = True`"
 
 
-def states_of_gate(cell, *arguments):
-    """The states that `gate` gives, a list; the output has to be the first of them."""
-    output, states = cell.gate(*arguments)
-    if output is not states[0]:
+def states_of_gate(cell, projected, recurrent, states, weights):
+    """The states that `gate` gives, a list in the dtypes of the old ones; the output has to be the first of them."""
+    output, new_states = cell.gate(projected, recurrent, states, weights)
+    if output is not new_states[0]:
         raise ValueError(f"The output of a gated cell must be its first state, which it is not in {cell!r}.")
-    return list(states)
+    return [ops.cast(new, old.dtype) for new, old in zip(new_states, states, strict=True)]
 
 
 class GatedStrategy(Strategy):
@@ -184,3 +191,73 @@ class CellByCell(Strategy):
             values, new_state = choose(own_plan).run(own_plan, own_feed)
             new_states.append(new_state if isinstance(state, (list, tuple)) else new_state[0])
         return values, new_states
+
+
+class CellInside(Strategy):
+    """A wrapped cell in its own fastest way; how much of its states is new goes along as noise."""
+
+    name = "cell inside"
+    summary = "the cell inside the wrapper, in its own way"
+
+    def obstacle(self, plan):
+        return None if plan.recurrence.kind == "zoneout" else "the cell is no `ZoneoutWrapper`"
+
+    def run(self, plan, feed):
+        own_plan = dataclasses.replace(plan, recurrence=plan.recurrence.inner, zoneout=True)
+        own_feed = feed._replace(noise={**feed.noise["cell"], "share": feed.noise["zoneout"]})
+        return choose(own_plan).run(own_plan, own_feed)
+
+
+@dataclasses.dataclass(frozen=True)
+class ParallelScan(Strategy):
+    """A linear cell: all steps side by side, with a gradient of its own.
+
+    `linear_scan(decay, added, start)` gives all states; `join(real, imaginary)` makes complex numbers.
+    """
+
+    linear_scan: object
+    join: object
+    name: str = "parallel scan"
+    summary: str = "the steps of a linear cell side by side"
+
+    def obstacle(self, plan):
+        if not plan.recurrence.is_linear:
+            return "only for a `LinearCell`, whose state is linear in the one before"
+        if plan.recompute:
+            return "`recompute=True`, and it keeps what it needs"
+        return "`unroll=True`" if plan.unroll is True else None
+
+    def run(self, plan, feed):
+        cell, (start,) = plan.recurrence, feed.states
+        weights, noise = cell.ready(feed.weights, feed.noise)
+        projected = cell.project(feed.inputs, weights, noise)
+        given = decay, added = [ops.cast(each, start.dtype) for each in cell.coefficients(projected, weights)]
+        # What leaves a state as it is.
+        one = ops.convert_to_tensor([[1.0], [0.0]] if cell.is_complex else 1.0, start.dtype)
+        for share in (noise["share"] if plan.zoneout else {}).values():
+            share = ops.cast(share, start.dtype)
+            decay, added = share * decay + (1 - share) * one, share * added
+        if feed.mask is not None:
+            kept = ops.broadcast_to(one, ops.shape(decay))
+            decay, added = select(feed.mask, decay, kept), select(feed.mask, added, ops.zeros_like(added))
+        states = self._scan(cell, decay, added, start)
+        # Where there may be no steps, the last state may be the first.
+        last = states[-1] if plan.steps else ops.concatenate([start[None], states[-1:]])[-1]
+        if plan.zoneout and cell.reads_out:
+            # An output that is no state reads what the cell made, before some of it was left as it was.
+            states = cell.move(*given, ops.concatenate([start[None], states])[:-1])
+        elif plan.steps and feed.mask is None and not plan.return_sequences:
+            return ops.cast(cell.readout(last, projected[-1], weights), cell.compute_dtype), [last]
+        outputs = ops.cast(cell.readout(states, projected, weights), cell.compute_dtype)
+        if feed.mask is not None:
+            outputs = last_valid(outputs, feed.mask)
+        if plan.return_sequences:
+            return outputs, [last]
+        return ops.concatenate([blank_output(cell, ops.shape(start)[0])[None], outputs[-1:]])[-1], [last]
+
+    def _scan(self, cell, decay, added, start):
+        if not cell.is_complex:
+            return self.linear_scan(decay, added, start)
+        parts = (self.join(*ops.unstack(each, 2, axis=-2)) for each in (decay, added, start))
+        states = self.linear_scan(*parts)
+        return ops.stack([ops.real(states), ops.imag(states)], axis=-2)

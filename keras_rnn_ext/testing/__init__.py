@@ -1,5 +1,6 @@
 """The contract of a cell, as functions that anyone can hold a cell of their own against."""
 
-from keras_rnn_ext.testing.contract import PROPERTIES, verify_contract
+from keras_rnn_ext.testing import oracle
+from keras_rnn_ext.testing.contract import PROPERTIES, Case, equals_oracle, verify_contract
 
-__all__ = ["PROPERTIES", "verify_contract"]
+__all__ = ["PROPERTIES", "Case", "equals_oracle", "oracle", "verify_contract"]

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_rnn_ext.training.carried import CarryKeeper
+from keras_rnn_ext.training.carried_states import CarryKeeper
 from keras_rnn_ext.training.series import SeriesWindows, longest
 
 

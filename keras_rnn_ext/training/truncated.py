@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_rnn_ext.training.carried import CarriedStates
+from keras_rnn_ext.training.carried_states import CarriedStates
 from keras_rnn_ext.training.fitting import SeriesTrainer
 from keras_rnn_ext.training.losses import RecentLosses
 from keras_rnn_ext.training.series import check_counts, check_reset

@@ -136,7 +136,7 @@ def test_dropout_is_the_same_in_both(layer, masked):
 def test_a_cell_without_a_gradient_written_out(layer, options, recompute):
     made = layer(4, return_sequences=True, dtype="float64", recompute=recompute, **options)
     plan, feed = prepared(made, masked=True)
-    assert isinstance(gate_of(plan.recurrence), AnyGate)
+    assert isinstance(gate_of(plan), AnyGate)
     assert_as_the_plain_loop(plan, feed)
 
 
@@ -166,7 +166,7 @@ def test_gates_with_weights_of_their_own(features, masked):
     plan, feed = prepared(
         MyRNN(Peeping(4, dtype="float64"), return_sequences=True, dtype="float64"), features=features, masked=masked
     )
-    assert isinstance(gate_of(plan.recurrence), AnyGate)
+    assert isinstance(gate_of(plan), AnyGate)
     assert_as_the_plain_loop(plan, feed)
 
 
@@ -313,7 +313,7 @@ def test_a_subclass_runs_what_it_says():
             return hidden, (hidden,)
 
     plan, feed = prepared(MyRNN(Louder(4, dtype="float64"), return_sequences=True, dtype="float64"))
-    assert isinstance(gate_of(plan.recurrence), AnyGate)
+    assert isinstance(gate_of(plan), AnyGate)
     assert_as_the_plain_loop(plan, feed)
 
 

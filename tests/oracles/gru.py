@@ -1,27 +1,26 @@
-"""The gated recurrent unit of Cho et al., and its form with the reset gate behind the product; gates z, r, h."""
+"""The gated recurrent unit of Cho et al. (2014), arXiv 1406.1078.
+
+Columns: z, r, h. With `reset_after` (version 1 of the preprint), the reset gate acts after the matrix product.
+"""
 
 import numpy as np
 
-
-def _sigmoid(value):
-    return 1.0 / (1.0 + np.exp(-value))
+from keras_rnn_ext.testing import oracle
 
 
-def run(inputs, states, weights, reset_after=True, use_bias=True):
-    """Outputs `(batch, steps, units)` and the last states."""
+def step(x, states, weights, options):
     (h,) = states
-    units = h.shape[1]
-    w_z, w_r, w_h = np.split(weights[0], 3, axis=1)
-    u_z, u_r, u_h = np.split(weights[1], 3, axis=1)
-    bias = np.zeros((2, 3 * units))
-    if use_bias:
-        bias[: 2 if reset_after else 1] = weights[2]
-    (b_z, b_r, b_h), (c_z, c_r, c_h) = (np.split(row, 3) for row in bias)
-    outputs = []
-    for x in np.swapaxes(inputs, 0, 1):
-        z = _sigmoid(x @ w_z + b_z + h @ u_z + c_z)
-        r = _sigmoid(x @ w_r + b_r + h @ u_r + c_r)
-        memory = r * (h @ u_h + c_h) if reset_after else (r * h) @ u_h
-        h = z * h + (1.0 - z) * np.tanh(x @ w_h + b_h + memory)
-        outputs.append(h)
-    return np.stack(outputs, axis=1), [h]
+    phi = oracle.function(options.get("activation", "tanh"))
+    sigma = oracle.function(options.get("recurrent_activation", "sigmoid"))
+    input_bias, recurrent_bias = weights.get("bias", 0.0), 0.0
+    if options["reset_after"] and "bias" in weights:
+        input_bias, recurrent_bias = weights["bias"]
+    x_z, x_r, x_h = np.split(x @ weights["kernel"] + input_bias, 3, axis=-1)
+    h_z, h_r, h_h = np.split(h @ weights["recurrent_kernel"] + recurrent_bias, 3, axis=-1)
+    z, r = sigma(x_z + h_z), sigma(x_r + h_r)
+    if options["reset_after"]:
+        g = phi(x_h + r * h_h)
+    else:
+        g = phi(x_h + (r * h) @ np.split(weights["recurrent_kernel"], 3, axis=-1)[2])
+    h = z * h + (1.0 - z) * g
+    return h, [h]

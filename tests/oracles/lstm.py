@@ -1,27 +1,19 @@
-"""Hochreiter and Schmidhuber's memory cell with the forget gate of Gers et al.; gates in the order i, f, c, o."""
+"""The memory cell of Hochreiter and Schmidhuber (1997) with the forget gate of Gers, Schmidhuber and Cummins (2000).
+
+Columns: i, f, c, o.
+"""
 
 import numpy as np
 
-
-def _sigmoid(value):
-    return 1.0 / (1.0 + np.exp(-value))
+from keras_rnn_ext.testing import oracle
 
 
-def run(inputs, states, weights, use_bias=True):
-    """Outputs `(batch, steps, units)` and the last states."""
+def step(x, states, weights, options):
     h, c = states
-    units = h.shape[1]
-    kernel, recurrent = weights[:2]
-    bias = weights[2] if use_bias else np.zeros(4 * units)
-
-    def preactivation(gate, x):
-        columns = slice(gate * units, (gate + 1) * units)
-        return x @ kernel[:, columns] + h @ recurrent[:, columns] + bias[columns]
-
-    outputs = []
-    for x in np.swapaxes(inputs, 0, 1):
-        i, f, o = (_sigmoid(preactivation(gate, x)) for gate in (0, 1, 3))
-        c = f * c + i * np.tanh(preactivation(2, x))
-        h = o * np.tanh(c)
-        outputs.append(h)
-    return np.stack(outputs, axis=1), [h, c]
+    phi = oracle.function(options.get("activation", "tanh"))
+    sigma = oracle.function(options.get("recurrent_activation", "sigmoid"))
+    gates = x @ weights["kernel"] + h @ weights["recurrent_kernel"] + weights.get("bias", 0.0)
+    i, f, g, o = np.split(gates, 4, axis=-1)
+    c = sigma(f) * c + sigma(i) * phi(g)
+    h = sigma(o) * phi(c)
+    return h, [h, c]

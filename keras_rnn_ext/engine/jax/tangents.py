@@ -12,6 +12,7 @@ import jax
 from jax import numpy as jnp
 
 from keras_rnn_ext.core.masks import select
+from keras_rnn_ext.core.noise import blend
 from keras_rnn_ext.engine.jax.choices import against_tangents
 from keras_rnn_ext.engine.loops import GatedStrategy, states_of_gate
 
@@ -49,20 +50,18 @@ def _loop(cell, turns):
 
     def gate(sources, states, weights):
         # Of a sum it does not matter which of the two is zero.
-        found = states_of_gate(cell, *sources, *([0.0] if cell.is_summed else []), states, weights)
-        # Some of Keras's activations make float32 of float64.
-        return [new.astype(old.dtype) for new, old in zip(found, states, strict=True)]
+        return states_of_gate(cell, *sources, *([0.0] if cell.is_summed else []), states, weights)
 
     def trace(projected, states, mask, weights, noise):
         """With what the derivative reads: what entered the gates of each step, and the states before it."""
 
         def body(states, entry):
-            projected, recurrent = entry["projected"], cell.recurrent(states[0], weights, noise)
+            projected, recurrent = entry["projected"], cell.recurrent(cell.entering(states), weights, noise)
             sources = (projected + recurrent,) if cell.is_summed else (projected, recurrent)
             new_states = _held(entry, gate(sources, states, weights), states)
             return new_states, (new_states[0], sources, states[1:])
 
-        entries = _entries(mask, projected=projected)
+        entries = _entries(mask, noise, projected=projected)
         last, (outputs, sources, others) = jax.lax.scan(body, states, entries, unroll=turns)
         hidden = jnp.concatenate([states[0][None], outputs[:-1]]) if outputs.shape[0] else outputs
         return last, outputs, {"sources": sources, "states": [hidden, *others]}
@@ -79,7 +78,7 @@ def _loop(cell, turns):
         last, outputs, befores = trace(*operands)
 
         def recurrent(weights):
-            return cell.recurrent(befores["states"][0], weights, noise)
+            return cell.recurrent(cell.entering(befores["states"]), weights, noise)
 
         _, d_recurrent = jax.jvp(recurrent, (weights,), (d_weights,))
         d_sources = (d_projected + d_recurrent,) if cell.is_summed else (d_projected, d_recurrent)
@@ -88,25 +87,32 @@ def _loop(cell, turns):
         @functools.partial(jax.checkpoint, prevent_cse=False)
         def body(d_states, entry):
             sources, states = entry["befores"]["sources"], entry["befores"]["states"]
-            _, moved = jax.jvp(lambda hidden: cell.recurrent(hidden, weights, noise), states[:1], d_states[:1])
+
+            def recurrent(states):
+                return cell.recurrent(cell.entering(states), weights, noise)
+
+            _, moved = jax.jvp(recurrent, (states,), (d_states,))
             *first, d_recurrent = entry["d_sources"]
             tangents = ((*first, d_recurrent + moved), d_states, d_weights)
             _, d_new = jax.jvp(gate, (sources, states, weights), tangents)
             d_new = _held(entry, d_new, d_states)
             return d_new, d_new[0]
 
-        entries = _entries(mask, befores=befores, d_sources=d_sources)
+        entries = _entries(mask, noise, befores=befores, d_sources=d_sources)
         return (last, outputs), jax.lax.scan(body, d_states, entries, unroll=turns)
 
     return loop
 
 
-def _entries(mask, **entries):
+def _entries(mask, noise, **entries):
+    """What the steps of a loop get: with what says how much of a step counts."""
+    entries["share"] = noise.get("share", {})
     return entries if mask is None else {**entries, "valid": mask}
 
 
 def _held(entry, new, old):
-    """`new` where the step is valid, else `old`."""
+    """`new` where the step is valid, and as far as the states are to be new; else `old`."""
+    new = blend(entry["share"], new, old)
     if "valid" not in entry:
         return new
     return [select(entry["valid"], *pair) for pair in zip(new, old, strict=True)]

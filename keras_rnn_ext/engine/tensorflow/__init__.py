@@ -6,11 +6,12 @@ import keras
 import tensorflow as tf
 
 from keras_rnn_ext.core.strategy import Engine, enrol
-from keras_rnn_ext.engine.loops import CellByCell, Loop, ProjectedLoop, python_scan
+from keras_rnn_ext.engine.loops import CellByCell, CellInside, Loop, ParallelScan, ProjectedLoop, python_scan
 from keras_rnn_ext.engine.tensorflow.blocks import BlockLoop
 from keras_rnn_ext.engine.tensorflow.compat import could_possibly_record
 from keras_rnn_ext.engine.tensorflow.cudnn import CudnnRow
 from keras_rnn_ext.engine.tensorflow.fused import FusedLoop
+from keras_rnn_ext.engine.tensorflow.linear import linear_scan
 from keras_rnn_ext.engine.tensorflow.steps import make_list, number_of_steps, stack
 
 
@@ -110,7 +111,16 @@ def fix_size(tensor, axis, size, message):
 enrol(
     "tensorflow",
     Engine(
-        strategies=(CellByCell(), CudnnRow(), FusedLoop(scan), BlockLoop(), ProjectedLoop(scan), Loop(scan)),
+        strategies=(
+            CellByCell(),
+            CellInside(),
+            CudnnRow(),
+            ParallelScan(linear_scan, tf.complex),
+            FusedLoop(scan),
+            BlockLoop(),
+            ProjectedLoop(scan),
+            Loop(scan),
+        ),
         runs_eagerly=lambda sequences: tf.executing_eagerly(),
         gradients=gradients,
         # Many loops over tapes do not say `training=`, and many models say False where nobody asked.

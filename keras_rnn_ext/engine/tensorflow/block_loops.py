@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_rnn_ext.core.noise import blend
 from keras_rnn_ext.engine.tensorflow.gates import gate_of
 from keras_rnn_ext.engine.tensorflow.steps import (
     Form,
@@ -54,11 +55,13 @@ def block_of(plan, inputs):
 class Trace:
     """What the backward loop reads: the hidden states `(steps + 1, batch, units)`, and lists with an entry per step.
 
-    `states` are those before each step, but for the hidden one. If all this is to be computed again, there is nothing
-    but `starts`, the states where blocks start.
+    `entering` is what entered the product of each step, `(steps, batch, size)`. `states` are those before each step,
+    but for the hidden one. If all this is to be computed again, there is nothing but `starts`, the states where blocks
+    start.
     """
 
     hidden: Any
+    entering: Any
     states: list
     kept: list
     starts: list
@@ -80,14 +83,19 @@ class BlockLoops:
 
     @classmethod
     def of(cls, plan, feed, noise):
-        gate, block = gate_of(plan.recurrence), block_of(plan, feed.inputs)
+        gate, block = gate_of(plan), block_of(plan, feed.inputs)
         return cls(plan.recurrence, gate, *block, feed.mask, noise, plan.return_sequences, plan.recompute)
 
     def project(self, inputs, weights):
         return self.cell.project(inputs, weights, self.noise)
 
-    def recurrent(self, hidden, weights):
-        return self.cell.recurrent(hidden, weights, self.noise)
+    def recurrent(self, entering, weights):
+        return self.cell.recurrent(entering, weights, self.noise)
+
+    @property
+    def places(self):
+        """Which of the states enter the product."""
+        return self.cell.recurrence.places(self.cell)
 
     def portions_of(self, steps):
         """`(first, stop)` of each portion."""
@@ -101,6 +109,11 @@ class BlockLoops:
 
     def valid(self, start, count):
         return [None] * count if self.mask is None else one_by_one(self.mask, start, count)
+
+    def shares(self, start, count):
+        """For each of so many steps, how much of each state is new: dicts, empty without zoneout."""
+        each = {place: one_by_one(share, start, count) for place, share in self.noise.get("share", {}).items()}
+        return [{place: steps[at] for place, steps in each.items()} for at in range(count)]
 
     # Forward
 
@@ -135,26 +148,34 @@ class BlockLoops:
         befores = [] if again else [make_list(steps, state, popped=True) for state in states[1:]]
         kept_lists = [] if again else [make_list(steps, states[0], width, popped=True) for width in self.gate.kept]
         starts = [make_list(steps, state) for state in states] if again else []
+        # Where that is the hidden state alone, it is listed already.
+        like = self.cell.entering(states)
+        entering = [] if again or self.places == [0] else [make_list(steps, like)]
 
-        def body(rows, first, run, turn, states, hidden, befores, kept_lists, starts):
+        def body(rows, first, run, turn, states, hidden, entering, befores, kept_lists, starts):
             start = run.start(turn)
             starts = write_each(starts, start, states)
             block = self.run_block(rows(start - first, run.size), start, states, weights)
             for place, (new_states, kept) in enumerate(block):
                 befores = write_each(befores, start + place, states[1:])
+                entering = write_each(entering, start + place, [self.cell.entering(states)] if entering else [])
                 hidden = write_each(hidden, start + place + 1, new_states)
                 kept_lists = write_each(kept_lists, start + place, kept)
                 states = new_states
-            return states, hidden, befores, kept_lists, starts
+            return states, hidden, entering, befores, kept_lists, starts
 
-        carry = (states, hidden, befores, kept_lists, starts)
+        carry = (states, hidden, entering, befores, kept_lists, starts)
         for first, stop in self.portions_of(steps):
             rows = self.projected(self.portion(inputs, first, stop), weights)
             for run in runs(first, stop, self.block):
                 carry = over_run(run, functools.partial(body, rows, first, run), carry)
-        states, hidden, *lists = carry
+        states, hidden, entering, *lists = carry
         hidden = stack(hidden[0], steps + 1, states[0]) if hidden else None
-        return states, Trace(hidden, *lists)
+        if self.places == [0]:
+            entered = None if hidden is None else hidden[:-1]
+        else:
+            entered = stack(entering[0], steps, like) if entering else None
+        return states, Trace(hidden, entered, *lists)
 
     def projected(self, inputs, weights):
         """A function `(start, count)` that gives the projected inputs of steps one by one."""
@@ -165,8 +186,12 @@ class BlockLoops:
     def run_block(self, rows, start, states, weights):
         """For each step of a block, from projected inputs: the states after it, and what it keeps."""
         run = []
-        for row, valid in zip(rows, self.valid(start, len(rows)), strict=True):
-            new_states, kept = self.gate.forward(row, self.recurrent(states[0], weights), states, weights)
+        count = len(rows)
+        for row, valid, share in zip(rows, self.valid(start, count), self.shares(start, count), strict=True):
+            new_states, kept = self.gate.forward(
+                row, self.recurrent(self.cell.entering(states), weights), states, weights
+            )
+            new_states = blend(share, new_states, states)
             if valid is not None:
                 new_states = [select(valid, *pair) for pair in zip(new_states, states, strict=True)]
             states = with_shapes_of(states, new_states)
@@ -177,30 +202,30 @@ class BlockLoops:
 
     def backward(self, inputs, weights, trace, d_last, d_outputs):
         """The gradients of inputs, states and weights, the last as a flat list."""
-        transposed = keras.tree.map_structure(tf.transpose, weights["recurrent_kernel"])
+        transposed = self.cell.transposed(weights)
         # By step: the gradient of the inputs, or what it is made of later.
         width = inputs.shape[-1] if self.products else self.cell.gates * self.cell.units
         number = 1 if self.products or self.gate.summed else 2
 
         def body(first, run, turn, d_states, d_weights, results, handles):
             start, count = run.start(turn), run.size
-            around, states, kept, handles = self.read(trace, handles, start, count, inputs, weights, forms)
+            around, entering, states, kept, handles = self.read(trace, handles, start, count, inputs, weights, forms)
             hidden = tf.unstack(around, count + 1)
             d_hidden = None if d_outputs is None else one_by_one(d_outputs, start, count)
-            valid = self.valid(start, count)
+            valid, shares = self.valid(start, count), self.shares(start, count)
             rows = [None] * count
             for place in reversed(range(count)):
                 if d_hidden is not None:
                     d_states = [d_states[0] + d_hidden[place], *d_states[1:]]
                 old, new = [hidden[place], *states[place]], hidden[place + 1]
                 rows[place], d_states, found = self.step_back(
-                    valid[place], kept[place], old, new, d_states, weights, transposed
+                    valid[place], shares[place], kept[place], old, new, d_states, weights, transposed
                 )
                 d_weights = _sum(d_weights, found)
             rows = list(zip(*rows, strict=True))
             if self.products:
                 block = [tf.stack(each) for each in rows]
-                d_inputs, found = self.products_back(part(inputs, start, count), around[:-1], weights, block)
+                d_inputs, found = self.products_back(part(inputs, start, count), entering, weights, block)
                 rows, d_weights = [tf.unstack(d_inputs, count)], _sum(d_weights, found)
             for place in range(count):
                 results = write_each(results, start - first + place, [row[place] for row in rows])
@@ -219,48 +244,61 @@ class BlockLoops:
             d_states, d_weights, results, handles = carry
             results = [stack(each, stop - first, d_last[0], width) for each in results]
             if not self.products:
-                own = [self.portion(each, first, stop) for each in (inputs, trace.hidden[:-1])]
+                own = [self.portion(each, first, stop) for each in (inputs, trace.entering)]
                 d_own, found = self.products_back(*own, weights, results)
                 results, d_weights = [d_own], _sum(d_weights, found)
             d_inputs = [results[0], *d_inputs]
         return (d_inputs[0] if self.portions == 1 else tf.concat(d_inputs, 0)), d_states, d_weights
 
     def read(self, trace, handles, start, count, inputs, weights, forms):
-        """Of a block: hidden states around its steps, other states before each, what each kept; the handles after."""
+        """Of a block: hidden states around its steps, what entered each, other states before each, what each kept; the
+        handles after."""
         if self.recompute:
             first = [each.read(start) for each in trace.starts]
             run = self.run_block(self.projected(inputs, weights)(start, count), start, first, weights)
             states = [first, *(after for after, _ in run)]
             hidden = tf.stack([each[0] for each in states])
-            return hidden, [each[1:] for each in states[:-1]], [kept for _, kept in run], handles
+            entering = tf.stack([self.cell.entering(each) for each in states[:-1]])
+            return hidden, entering, [each[1:] for each in states[:-1]], [kept for _, kept in run], handles
         states, kept = [None] * count, [None] * count
         befores, keeps = handles
         for place in reversed(range(count)):
             befores, states[place] = pop_each(befores, forms[0])
             keeps, kept[place] = pop_each(keeps, forms[1])
-        return part(trace.hidden, start, count + 1), states, kept, [befores, keeps]
+        entering = part(trace.entering, start, count) if self.products else None
+        return part(trace.hidden, start, count + 1), entering, states, kept, [befores, keeps]
 
-    def step_back(self, valid, kept, old, new, d_new, weights, transposed):
+    def step_back(self, valid, share, kept, old, new, d_new, weights, transposed):
         """From the gradient of the states after a step: `(rows, that of the states before it, that of weights)`."""
         passed = None
-        if valid is not None:
+        if share:
+            # What of a state stays, its gradient passes by; behind it is the gate.
+            blank = [tf.zeros_like(each) for each in d_new]
+            given = d_new if valid is None else [select(valid, *pair) for pair in zip(d_new, blank, strict=True)]
+            gated = blend(share, given, blank)
+            passed = [whole - part_of for whole, part_of in zip(d_new, gated, strict=True)]
+            d_new = gated
+        elif valid is not None:
             # What a masked step leaves as it is, its gradient passes by.
             blank = [tf.zeros_like(each) for each in d_new]
             passed = [select(valid, *pair) for pair in zip(blank, d_new, strict=True)]
             d_new = [select(valid, *pair) for pair in zip(d_new, blank, strict=True)]
         rows, d_old, d_weights = self.gate.backward(kept, old, new, d_new, weights)
         through = self.cell.gradient_to_hidden(rows[-1], transposed, self.noise)
-        d_old = [through if d_old[0] is None else d_old[0] + through, *d_old[1:]]
+        d_old = list(d_old)
+        parts = [through] if len(self.places) == 1 else tf.split(through, len(self.places), -1)
+        for place, own in zip(self.places, parts, strict=True):
+            d_old[place] = own if d_old[place] is None else d_old[place] + own
         if passed is not None:
             d_old = [one + other for one, other in zip(d_old, passed, strict=True)]
         return rows, with_shapes_of(old, d_old), d_weights
 
-    def products_back(self, inputs, hidden, weights, rows):
+    def products_back(self, inputs, entering, weights, rows):
         """The gradients of inputs and weights, from those of the products made of them and of the states before."""
         sources = [inputs, *keras.tree.flatten(weights)]
         with tf.GradientTape() as tape:
             tape.watch(sources)
-            products = [self.project(inputs, weights), self.recurrent(hidden, weights)]
+            products = [self.project(inputs, weights), self.recurrent(entering, weights)]
         found = tape.gradient(products, sources, output_gradients=[rows[0], rows[-1]])
         return found[0], found[1:]
 

@@ -152,12 +152,15 @@ def _relu_gradient(output, gradient):
     return tf.raw_ops.ReluGrad(gradients=gradient, features=output)
 
 
-def gate_of(cell):
-    """The gate of a gated cell."""
+def gate_of(plan):
+    """The gate of a plan's cell."""
+    cell = plan.recurrence
     known = {
         "rnn_tanh": SimpleGate(tf.tanh, _tanh_gradient),
         "rnn_relu": SimpleGate(tf.nn.relu, _relu_gradient),
         "lstm": LSTMGate(cell.units),
         "gru": GRUGate(cell.units),
     }
-    return known.get(cell.library) or AnyGate(cell)
+    gate = known.get(cell.library)
+    # With zoneout the state is not what an activation gave.
+    return AnyGate(cell) if gate is None or (plan.zoneout and isinstance(gate, SimpleGate)) else gate

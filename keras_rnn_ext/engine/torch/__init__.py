@@ -5,7 +5,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from keras_rnn_ext.core.strategy import Engine, enrol
 from keras_rnn_ext.engine.library import LibraryLayer, biases, kernels
-from keras_rnn_ext.engine.loops import CellByCell, Loop, ProjectedLoop, python_scan
+from keras_rnn_ext.engine.loops import CellByCell, CellInside, Loop, ParallelScan, ProjectedLoop, python_scan
+from keras_rnn_ext.engine.torch_linear import linear_scan
 
 
 class FusedLayer(LibraryLayer):
@@ -93,7 +94,14 @@ def gradients(loss, tensors):
 enrol(
     "torch",
     Engine(
-        strategies=(CellByCell(), FusedLayer(), ProjectedLoop(python_scan), Loop(python_scan)),
+        strategies=(
+            CellByCell(),
+            CellInside(),
+            FusedLayer(),
+            ParallelScan(linear_scan, torch.complex),
+            ProjectedLoop(python_scan),
+            Loop(python_scan),
+        ),
         runs_eagerly=lambda sequences: True,
         gradients=gradients,
     ),

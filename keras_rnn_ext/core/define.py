@@ -1,0 +1,71 @@
+"""One declaration at a cell makes it known: to files, to the documentation, and to the catalogue."""
+
+import dataclasses
+import inspect
+
+import keras
+
+from keras_rnn_ext.core.describe import describe_cell
+from keras_rnn_ext.core.registration import PACKAGE
+
+
+@dataclasses.dataclass
+class Row:
+    """A recurrence of the catalogue.
+
+    Args:
+        name: what `get` and `list_cells` call it.
+        cell: its class.
+        source: the paper.
+        variants: arguments beside `units` that change the mathematics: each is tested on its own.
+        multiple: what `units` has to be a multiple of in the tests of all variants.
+        layer: the class of its layer.
+    """
+
+    name: str
+    cell: type
+    source: str
+    variants: tuple[dict, ...] = ({},)
+    multiple: int = 1
+    layer: type | None = None
+
+
+# The cells of this package, by class.
+CATALOGUE: dict[type, Row] = {}
+
+
+def define_cell(name, source, *, variants=({},), multiple=1, package=PACKAGE):
+    """Class decorator for a cell: registers it for saving and completes its documentation.
+
+    Args:
+        name: of the cell, in small letters: `"peephole_lstm"`.
+        source: the paper that it comes from, for the documentation.
+        variants: arguments beside `units` that change the mathematics, a dict for each variant: tests try them.
+        multiple: what `units` has to be a multiple of in these tests.
+        package: the package that the class is registered for. `.keras` files hold this name and the class's.
+
+    Returns:
+        The decorator, which gives back the class.
+
+    >>> from keras_rnn_ext.custom import GatedCell, define_cell
+    >>> @define_cell("decay", "A footnote.", package="my_lab")
+    ... class DecayCell(GatedCell):
+    ...     "One step of a decay.\\n\\n$$h_t = (h_{t-1} + \\phi(x_t W + h_{t-1} U + b)) / 2$$"
+    ...     states = ("h",)
+    ...     summed = pure = True
+    ...     def gate(self, projected, recurrent, states, weights):
+    ...         hidden = 0.5 * (states[0] + self.activation(projected + recurrent))
+    ...         return hidden, [hidden]
+    >>> DecayCell(4, activation="relu").get_config()["activation"]
+    'relu'
+    """
+
+    def decorate(cls):
+        cls.own_words = inspect.cleandoc(cls.__doc__ or cls.__name__)
+        cls.source = source
+        cls.__doc__ = describe_cell(cls, source)
+        if package == PACKAGE:
+            CATALOGUE[cls] = Row(name, cls, source, tuple(variants), multiple)
+        return keras.saving.register_keras_serializable(package=package)(cls)
+
+    return decorate
