@@ -25,14 +25,15 @@ def peers(problem: Problem, mode: str) -> dict[str, Callable[[], Peer]]:
     if workload.recompute and can_recompute():
         layers["ours, recompute"] = functools.partial(ours, recompute=True)
     makers: dict[str, Callable[[], Peer]] = {
-        name: functools.partial(_layer_peer, problem, mode, make) for name, make in layers.items()
+        name: functools.partial(layer_peer, problem, mode, make) for name, make in layers.items()
     }
     if workload.plain and not workload.bidirectional and not mode.startswith("eager"):
         makers["lax.scan"] = functools.partial(_scan_peer, problem, mode)
     return makers
 
 
-def _layer_peer(problem: Problem, mode: str, make: Callable[[], keras.Layer]) -> Peer:
+def layer_peer(problem: Problem, mode: str, make: Callable[[], keras.Layer]) -> Peer:
+    """A layer, compiled."""
     layer = with_weights(make(), problem)
     mask = None if problem.mask is None else jnp.asarray(problem.mask)
     if mode.startswith("eager"):

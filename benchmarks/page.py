@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks import cells
 from benchmarks.measure import OURS
 from benchmarks.targets import NOTES, SIX, TARGETS, place
 
@@ -89,6 +90,7 @@ def text(runs: Sequence[dict[str, Any]]) -> str:
         if results:
             parts.append(NOTES.get(name, ""))
             parts += [_mode(mode, results) for mode in MODES if any(mode == each for _, each in results)]
+            parts += [_cells(results), _long_cells(results)]
             parts.append(_costs(results))
             parts.append(_refused(results))
     parts.append(GPU)
@@ -144,10 +146,59 @@ def _mode(mode: str, results: dict) -> str:
     return f"### {MODES[mode]}\n\n" + _table(["", "", "ours, ms", "share", *peers], rows)
 
 
+CELLS = """### Every cell
+
+Our layer beside the same cell in `keras.layers.RNN`, forward and gradient, in a graph that takes any batch size. The
+ratio is Keras's time over ours.
+
+"""
+LONG_CELLS = """### Linear cells with 4,096 steps
+
+The parallel scan beside our own loop over the same cell, step by step, forward and gradient, 16 x 4,096 x 64 x 64.
+
+"""
+
+
+def _cells(results: dict) -> str:
+    modes = [mode for mode in cells.SIZES if mode != cells.LONG]
+    found = {workload: each for (workload, mode), each in results.items() if mode == modes[0] and each["peers"]}
+    if not found:
+        return ""
+    rows, gated = [], []
+    for workload in found:
+        each = [results.get((workload, mode), {}).get("peers", {}) for mode in modes]
+        name, kind = found[workload]["title"].split(" ")[0], found[workload]["title"].rsplit(", ", 1)[1]
+        pairs = [(_number(peers[OURS]["median"]), _ratio(peers.get("keras"))) if peers else ("", "") for peers in each]
+        rows.append([f"`{name}`", kind, *(text for pair in pairs for text in pair)])
+        if kind == "gated" and all("keras" in peers for peers in each):
+            gated.append([peers["keras"]["ratio"] for peers in each])
+    if gated:
+        means = [f"**{statistics.geometric_mean(column):.2f}**" for column in zip(*gated, strict=True)]
+        rows.append(["gated cells", "geometric mean", *(text for mean in means for text in ("", mean))])
+    sizes = [" x ".join(map(str, cells.SIZES[mode])) for mode in modes]
+    head = ["", "", *(text for size in sizes for text in (f"{size}: ours, ms", "ratio"))]
+    return CELLS + _table(head, rows)
+
+
+def _long_cells(results: dict) -> str:
+    found = [each for (_, mode), each in results.items() if mode == cells.LONG and each["peers"]]
+    rows = [
+        [
+            f"`{each['title'].split(' ')[0]}`",
+            _number(each["peers"][OURS]["median"]),
+            _number(each["peers"][cells.LOOP]["median"]),
+            _ratio(each["peers"][cells.LOOP]),
+        ]
+        for each in found
+        if cells.LOOP in each["peers"]
+    ]
+    return LONG_CELLS + _table(["", "side by side, ms", "step by step, ms", "ratio"], rows) if rows else ""
+
+
 def _costs(results: dict) -> str:
     rows = []
     for (workload, mode), each in results.items():
-        for name, peer in each["peers"].items():
+        for name, peer in each["peers"].items() if mode not in cells.SIZES else ():
             if peer["first_call"] is not None or peer["memory"] is not None:
                 rows.append([workload, mode, name, _seconds(peer["first_call"]), _memory(peer["memory"])])
     if not rows:

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks import backend, echo, generation, measure, memory, models
+from benchmarks import backend, cells, echo, generation, measure, memory, models
 from benchmarks.measure import LIMIT, OURS, Peer, Timing
 from benchmarks.targets import group, place
 from benchmarks.workloads import WORKLOADS, Problem, Workload
@@ -75,6 +75,9 @@ def jobs(chosen: Sequence[str] = ()) -> list[Job]:
         Job("W12", "generation", "500 characters, GRU of 1,024 units, batch 1", _generation),
         Job("W13", "training", "echo training, window 15, batch 5", _echo),
     ]
+    every += [
+        Job(each.workload.id, each.mode, each.title, functools.partial(_cell, each)) for each in cells.cell_jobs()
+    ]
     every.sort(key=lambda job: place(job.workload))
     names = {name for job in every for name in (job.workload, group(job.workload))}
     unknown = [name for name in chosen if name not in names]
@@ -120,6 +123,10 @@ def _layer(workload: Workload, mode: str, settings: Settings) -> dict[str, Any]:
 def _model(row: models.Model, settings: Settings) -> dict[str, Any]:
     timings, apart = models.measure(row, settings.seconds, settings.least_rounds)
     return {"apart": apart, "refused": {}, "peers": _as_dicts(timings)}
+
+
+def _cell(job: cells.CellJob, settings: Settings) -> dict[str, Any]:
+    return cells.run(job, settings.seconds, settings.least_rounds)
 
 
 def _generation(settings: Settings) -> dict[str, Any]:

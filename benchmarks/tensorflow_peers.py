@@ -23,7 +23,7 @@ from benchmarks.workloads import (
     with_weights,
 )
 
-__all__ = ["MODES", "large_product", "peers"]
+__all__ = ["MODES", "large_product", "layer_peer", "peers"]
 
 
 def peers(problem: Problem, mode: str) -> dict[str, Callable[[], Peer]]:
@@ -48,6 +48,11 @@ def peers(problem: Problem, mode: str) -> dict[str, Callable[[], Peer]]:
 
         makers |= torch_library.peers(problem, mode)
     return makers
+
+
+def layer_peer(problem: Problem, mode: str, make: Callable[[], keras.Layer]) -> Peer:
+    """A layer in a graph that takes any batch size."""
+    return _peer(problem, mode, make, False)
 
 
 def _peer(problem: Problem, mode: str, make: Callable[[], keras.Layer], fused: bool) -> Peer:

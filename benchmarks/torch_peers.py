@@ -23,12 +23,13 @@ def peers(problem: Problem, mode: str) -> dict[str, Callable[[], Peer]]:
     if workload.recompute and can_recompute():
         layers["ours, recompute"] = functools.partial(ours, recompute=True)
     makers: dict[str, Callable[[], Peer]] = {
-        name: functools.partial(_peer, problem, mode, make) for name, make in layers.items()
+        name: functools.partial(layer_peer, problem, mode, make) for name, make in layers.items()
     }
     return makers | torch_library.peers(problem, mode)
 
 
-def _peer(problem: Problem, mode: str, make: Callable[[], keras.Layer]) -> Peer:
+def layer_peer(problem: Problem, mode: str, make: Callable[[], keras.Layer]) -> Peer:
+    """A layer, called as everything is on PyTorch."""
     layer = with_weights(make(), problem)
     inputs = torch.tensor(problem.inputs)
     mask = None if problem.mask is None else torch.tensor(problem.mask)

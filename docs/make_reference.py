@@ -1,4 +1,7 @@
-"""Writes `reference.md`, an entry for each public name from its signature and docstring, before the site is built."""
+"""Writes two pages before the site is built.
+
+`reference.md` has an entry for each public name, from its signature and docstring; `cells.md` is the catalogue.
+"""
 
 import importlib
 import inspect
@@ -6,7 +9,7 @@ import pathlib
 import re
 from types import ModuleType
 
-ROOMS = ("training", "text", "diagnostics", "testing")
+ROOMS = ("custom", "training", "text", "diagnostics", "testing")
 
 # Sections whose entries are `name: text`, with the following lines further in.
 LISTS = ("Args", "Call arguments", "Raises")
@@ -67,11 +70,59 @@ def to_markdown(docstring: str) -> str:
     return "\n".join([*lines, "```"] if doctest else lines)
 
 
+CATALOGUE = """# The cells
+
+Each has a layer with every option of the built-in ones: masks of any kind, carried states, dropout, `recompute`, any
+number of steps. They run on TensorFlow, JAX and PyTorch, are saved in `.keras` files, and take each other's place:
+
+```python
+import keras
+from keras_rnn_ext import SLSTM
+
+model = keras.Sequential([keras.Input((None, 8)), SLSTM(32, heads=4, return_sequences=True), keras.layers.Dense(1)])
+```
+
+The cell of `SLSTM` is `SLSTMCell`, for `MyRNN`, a stack, or a wrapper such as `ZoneoutWrapper`. What is elementwise
+behind one product of the states runs in a loop with a gradient of its own ("gated"); what is linear in the state runs
+side by side ("linear"). [Write your own cell](custom_cells.md) shows how one is made.
+
+| layer | what it is | kind |
+| --- | --- | --- |
+"""
+
+
+def catalogue() -> str:
+    """The page of all cells: a row for each, and the equations below."""
+    from keras_rnn_ext.registry import ROWS
+
+    rows, sections = [], []
+    for row in sorted(ROWS, key=lambda row: row.layer.__name__.lower()):
+        first, _, rest = row.cell.own_words.partition("\n")
+        what = first.removeprefix("One step of ").rstrip(".").replace("|", "\\|")
+        kind = row.cell(row.multiple).kind
+        rows.append(f"| [`{row.layer.__name__}`](#{row.layer.__name__.lower()}) | {what} | {kind} |")
+        own = [
+            f"- `{argument}`: {value.describe(argument).partition(': ')[2]}"
+            for argument, value in row.cell.declared_arguments().items()
+            if argument in row.cell.by_name_only()
+        ]
+        parts = [
+            f"## {row.layer.__name__}",
+            first,
+            rest.strip(),
+            f"Source: {row.source}",
+            *(["Its own arguments:", "\n".join(own)] if own else []),
+        ]
+        sections.append("\n\n".join(parts))
+    return CATALOGUE + "\n".join(rows) + "\n\n" + "\n\n".join(sections) + "\n"
+
+
 def main() -> None:
-    """Writes the page beside this file."""
+    """Writes the pages beside this file."""
     modules = ["keras_rnn_ext", *(f"keras_rnn_ext.{room}" for room in ROOMS)]
     text = "\n\n".join(["# Reference", *(chapter(importlib.import_module(name)) for name in modules)])
     pathlib.Path(__file__).with_name("reference.md").write_text(text + "\n", encoding="utf-8")
+    pathlib.Path(__file__).with_name("cells.md").write_text(catalogue(), encoding="utf-8")
 
 
 if __name__ == "__main__":

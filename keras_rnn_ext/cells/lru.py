@@ -31,7 +31,7 @@ class LRUCell(LinearCell):
     `(units,)`.
     """
 
-    states = (State("s", (2, "size")),)
+    states = (State("s", (2, "size"), wide=True),)
     pure = is_complex = True
     bias = None
     use_bias = False

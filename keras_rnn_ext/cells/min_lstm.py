@@ -3,7 +3,7 @@
 from keras import ops
 
 from keras_rnn_ext.cells.min_gru import above_zero
-from keras_rnn_ext.custom import Flag, LinearCell, define_cell, layer_of
+from keras_rnn_ext.custom import Flag, LinearCell, State, define_cell, layer_of
 
 
 @define_cell(
@@ -25,7 +25,7 @@ class MinLSTMCell(LinearCell):
     """
 
     gates = 3
-    states = ("h",)
+    states = (State("h", wide=True),)
     pure = True
 
     positive = Flag(False, "whether the candidate is made positive: $g + 1/2$ where $g \\ge 0$, else $\\sigma(g)$")

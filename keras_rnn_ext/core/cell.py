@@ -10,6 +10,7 @@ so the engine may run them in any loop, compile them, or take their gradients it
 
 import functools
 import inspect
+from typing import Any
 
 import keras
 from keras import ops
@@ -57,8 +58,9 @@ class RecurrentCell(Declared, DropoutRNNCell, keras.layers.Layer, abstract=True)
     # How many features the cell was built for; None: not built, or inputs of another kind.
     features: int | None = None
 
-    dropout = 0.0
-    recurrent_dropout = 0.0
+    # Of the class a declaration, of a cell a number.
+    dropout: Any = 0.0
+    recurrent_dropout: Any = 0.0
 
     def take(self, arguments):
         super().take(arguments)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+from typing import Any
 
 import keras
 
@@ -23,11 +24,11 @@ class Row:
     """
 
     name: str
-    cell: type
+    cell: Any
     source: str
     variants: tuple[dict, ...] = ({},)
     multiple: int = 1
-    layer: type | None = None
+    layer: Any = None
 
 
 # The cells of this package, by class.

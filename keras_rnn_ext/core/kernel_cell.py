@@ -1,5 +1,7 @@
 """Cells whose inputs enter through a matrix, and those whose states do so as well."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -7,7 +9,7 @@ from keras_rnn_ext.core.cell import RecurrentCell
 from keras_rnn_ext.core.claims import holds
 from keras_rnn_ext.core.declare import Activation, Flag, Integer, Rate, Seed, Weight
 from keras_rnn_ext.core.dropout_products import listed_by_gate, per_gate, product
-from keras_rnn_ext.core.state_products import Dense
+from keras_rnn_ext.core.state_products import Dense, StateProduct
 
 
 class ProjectedCell(RecurrentCell, abstract=True):
@@ -17,9 +19,9 @@ class ProjectedCell(RecurrentCell, abstract=True):
     """
 
     units = Integer(sentence="the size of the state and of the output")
-    use_bias = Flag(True, "whether there is a bias")
+    use_bias: Any = Flag(True, "whether there is a bias")
     kernel = Weight(("features", "width"))
-    bias = Weight(("width",), initializer="zeros", when="use_bias")
+    bias: Any = Weight(("width",), initializer="zeros", when="use_bias")
     dropout = Rate(0.0, "for the inputs, in training: one mask for a whole sequence")
     seed = Seed(None, "seed of the dropout masks")
 
@@ -65,9 +67,9 @@ class KernelCell(ProjectedCell, abstract=True):
     recurrent_dropout = Rate(
         0.0, "for the states on their way into the product, in training: one mask for a whole sequence"
     )
-    recurrence = Dense()
+    recurrence: StateProduct = Dense()
     forget_gate = 0
-    unit_forget_bias = False
+    unit_forget_bias: Any = False
 
     def initializer_of(self, name):
         if name == "bias" and self.unit_forget_bias:
@@ -132,7 +134,10 @@ class GatedCell(KernelCell, abstract=True):
             return weights, noise
         masks = {"kernel": noise.get("inputs"), "recurrent_kernel": noise.get("recurrent")}
         parts = {name: per_gate(weights[name], mask) for name, mask in masks.items()}
-        return {**weights, **parts}, {name: listed_by_gate(mask) for name, mask in noise.items()}
+        return {**weights, **parts}, {
+            **noise,
+            **{name: listed_by_gate(noise[name]) for name in ("inputs", "recurrent") if name in noise},
+        }
 
     def recurrent(self, entering, weights, noise):
         """What the states add before the gates: `(..., batch, gates * units)`."""

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_rnn_ext.core import masks, strategy
+from keras_rnn_ext.core.cell import RecurrentCell
 from keras_rnn_ext.core.compat import Untracked, attached_mask
 from keras_rnn_ext.core.layer_states import CarriesState
 from keras_rnn_ext.core.layer_words import with_layer_words
@@ -160,6 +161,24 @@ class MyRNN(CarriesState, keras.layers.RNN):
             mask = attached_mask(sequences)
         backend = strategy.engine()
         sequences, mask, pack = backend.unpack_ragged(sequences, mask, self.time_major)
+        sequences, batch, steps = self._sized(sequences)
+        recurrence = as_recurrence(self.cell, training, constants, self.compute_dtype)
+        self._check_features(sequences, recurrence)
+        sequences, mask = self._in_order(sequences, mask)
+        sequences = _as_read(sequences, mask, recurrence)
+        states = self.starting_states(initial_state, ops.shape(sequences)[1] if batch is None else batch)
+        # One step stands for all: a mask is drawn per sequence.
+        step = _a_step(sequences) if recurrence.noisy or not isinstance(recurrence, RecurrentCell) else None
+        noise = recurrence.draw_noise(step, states, training, ops.shape(sequences)[0])
+        eager = backend.runs_eagerly(sequences)
+        plan = self._plan(
+            recurrence, mask is not None, training, backend.may_differentiate(training), batch, steps, eager
+        )
+        feed = strategy.Feed(sequences, states, mask, recurrence.gather_weights(), noise)
+        return recurrence, plan, feed, pack
+
+    def _sized(self, sequences):
+        """The sequences, with their batch size if it has to be known; the batch size and the number of steps."""
         batch, steps = self._batch_and_steps(sequences.shape)
         if self.unroll is True and steps is None:
             raise ValueError(
@@ -169,37 +188,19 @@ class MyRNN(CarriesState, keras.layers.RNN):
             )
         self.check_batch_size(batch)
         if self.stateful and batch is None:
-            size = self._expected_batch_size
-            sequences = backend.fix_size(sequences, 1 - self._time_axis, size, self._batch_size_message("another"))
-            batch = size
-        recurrence = as_recurrence(self.cell, training, constants, self.compute_dtype)
-        self._check_features(sequences, recurrence)
+            batch, message = self._expected_batch_size, self._batch_size_message("another")
+            sequences = strategy.engine().fix_size(sequences, 1 - self._time_axis, batch, message)
+        return sequences, batch, steps
+
+    def _in_order(self, sequences, mask):
+        """Sequences and mask as the engine goes through them: time first, and from the end if so asked."""
         mask = masks.standardize(mask, sequences, self.time_major)
         if not self.time_major:
             sequences = ops.transpose(sequences, (1, 0, *range(2, len(sequences.shape))))
         if self.go_backwards:
             sequences = ops.flip(sequences, axis=0)
             mask = mask if mask is None else ops.flip(mask, axis=0)
-        if recurrence.kind != "foreign" or keras.backend.is_float_dtype(sequences.dtype):
-            sequences = ops.cast(sequences, recurrence.input_dtype)
-        # Zeros are nothing special to a cell of ours; to another they may be, so there only NaN and infinity go.
-        if mask is not None:
-            sequences = masks.blank_masked(mask, sequences, keep_finite=not recurrence.is_pure)
-        states = self.starting_states(initial_state, ops.shape(sequences)[1] if batch is None else batch)
-        # One step stands for all: a mask is drawn per sequence.
-        step = _a_step(sequences) if recurrence.noisy or recurrence.kind in ("stack", "foreign", "zoneout") else None
-        noise = recurrence.draw_noise(step, states, training, ops.shape(sequences)[0])
-        plan = self._plan(
-            recurrence,
-            mask is not None,
-            training,
-            backend.may_differentiate(training),
-            batch,
-            steps,
-            backend.runs_eagerly(sequences),
-        )
-        feed = strategy.Feed(sequences, states, mask, recurrence.gather_weights(), noise)
-        return recurrence, plan, feed, pack
+        return sequences, mask
 
     def _check_features(self, sequences, recurrence):
         # Keras checks this where a cell is called; here it is not called, and PyTorch's kernels do not look.
@@ -236,10 +237,16 @@ class MyRNN(CarriesState, keras.layers.RNN):
             outputs = pack(outputs, self.go_backwards)
         outputs = ops.cast(outputs, self.compute_dtype)
         if self.stateful or self.return_state:
-            states = keras.tree.map_structure(lambda state: ops.cast(state, self.compute_dtype), states)
+            states = keras.tree.map_structure(self._in_own_type, states)
         if self.stateful:
             self._carried.assign(states)
         return (outputs, *states) if self.return_state else outputs
+
+    def _in_own_type(self, state):
+        """A state in the layer's type, unless its cell keeps it wider than 16 bits."""
+        is_narrow = self.compute_dtype in ("float16", "bfloat16")
+        keeps = is_narrow and keras.backend.standardize_dtype(state.dtype) == "float32"
+        return state if keeps else ops.cast(state, self.compute_dtype)
 
     # Telling
 
@@ -266,6 +273,14 @@ MyRNN.__doc__ = with_layer_words(MyRNN.__doc__)
 def _known(length):
     """A length as an int, or None: JAX and PyTorch have symbols for unknown ones, which cannot be compared."""
     return length if isinstance(length, int) else None
+
+
+def _as_read(sequences, mask, recurrence):
+    """The sequences in the type that the recurrence reads, with nothing in masked steps that could do harm."""
+    if recurrence.kind != "foreign" or keras.backend.is_float_dtype(sequences.dtype):
+        sequences = ops.cast(sequences, recurrence.input_dtype)
+    # Zeros are nothing special to a cell of ours; to another they may be, so there only NaN and infinity go.
+    return masks.blank_masked(mask, sequences, keep_finite=not recurrence.is_pure)
 
 
 def _a_step(sequences):

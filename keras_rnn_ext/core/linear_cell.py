@@ -41,7 +41,11 @@ class LinearCell(ProjectedCell, abstract=True):
 
     def recur(self, projected, states, weights, noise):
         state = self.move(*self.coefficients(projected, weights), states[0])
-        return self.readout(state, projected, weights), [state]
+        return self.read(state, projected, weights), [state]
+
+    def read(self, states, projected, weights):
+        """The outputs of states, which may be wider than what a step computes in."""
+        return self.readout(ops.cast(states, projected.dtype), projected, weights) if self.reads_out else states
 
 
 def multiply_complex(left, right):

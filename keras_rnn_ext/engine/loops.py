@@ -247,8 +247,8 @@ class ParallelScan(Strategy):
             # An output that is no state reads what the cell made, before some of it was left as it was.
             states = cell.move(*given, ops.concatenate([start[None], states])[:-1])
         elif plan.steps and feed.mask is None and not plan.return_sequences:
-            return ops.cast(cell.readout(last, projected[-1], weights), cell.compute_dtype), [last]
-        outputs = ops.cast(cell.readout(states, projected, weights), cell.compute_dtype)
+            return ops.cast(cell.read(last, projected[-1], weights), cell.compute_dtype), [last]
+        outputs = ops.cast(cell.read(states, projected, weights), cell.compute_dtype)
         if feed.mask is not None:
             outputs = last_valid(outputs, feed.mask)
         if plan.return_sequences:

@@ -3,7 +3,8 @@ r"""The linear recurrence $s_t = a_t \odot s_{t-1} + x_t$ over all steps, with a
 A turn of a loop costs some ten microseconds however little it computes. So the steps are cut into chunks, and all
 chunks take their k-th step in one turn, two times: from a state of zeros, which tells how a chunk passes a state on,
 and then from the right one. That makes about $3\sqrt{T}$ turns of $T$. The gradient is the same recurrence run from the
-last step. Nothing is divided and no logarithm is taken, so decays may be any numbers, zeros included.
+last step. Nothing is divided and no logarithm is taken, so decays may be zero or negative. Only the product of a
+chunk's decays must not overflow.
 """
 
 import math
@@ -13,8 +14,8 @@ import tensorflow as tf
 # Loops of so few turns are written out. Measured on two cores: a graph then takes two thirds of the time. XLA takes a
 # fifth more, and with 32 turns it would take four to six times as long.
 MOST_UNROLLED = 10
-# With more values in a state, the steps are taken one by one. Measured in graphs: chunks gain with 8,192 values, not with
-# 32,768.
+# With more values in a state, the steps are taken one by one. Measured in graphs: chunks gain with 8,192 values, not
+# with 32,768.
 MOST_VALUES = 2**14
 
 

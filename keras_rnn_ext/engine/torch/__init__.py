@@ -6,7 +6,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from keras_rnn_ext.core.strategy import Engine, enrol
 from keras_rnn_ext.engine.library import LibraryLayer, biases, kernels
 from keras_rnn_ext.engine.loops import CellByCell, CellInside, Loop, ParallelScan, ProjectedLoop, python_scan
-from keras_rnn_ext.engine.torch_linear import linear_scan
+from keras_rnn_ext.engine.torch.linear import linear_scan
 
 
 class FusedLayer(LibraryLayer):

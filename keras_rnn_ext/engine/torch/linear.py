@@ -3,7 +3,8 @@ r"""The linear recurrence $s_t = a_t \odot s_{t-1} + x_t$ over all steps, with a
 A step costs a few microseconds however little it computes. So the steps are cut into chunks, and all chunks take their
 k-th step in one operation, two times: from a state of zeros, which tells how a chunk passes a state on, and then from
 the right one. That makes some 430 operations of 4,096. The gradient is the same recurrence run from the last step.
-Nothing is divided and no logarithm is taken, so decays may be any numbers, zeros included.
+Nothing is divided and no logarithm is taken, so decays may be zero or negative. Only the product of a chunk's decays
+must not overflow.
 """
 
 import math
