@@ -33,11 +33,11 @@ class CoupledLSTMCell(GatedCell):
 
     recurrent_activation = Activation("sigmoid", "$\\sigma$")
     use_peepholes = Flag(True, "whether the gates see the carry")
-    peephole_kernel = Weight((2, "units"), "what the gates see of the carry", when="use_peepholes")
+    peephole_kernel = Weight((2, "units"), "what the gates see of the carry", by_row=True, when="use_peepholes")
 
     def gate(self, projected, recurrent, states, weights):
         input_gate, candidate, output_gate = ops.split(projected + recurrent, 3, axis=-1)
-        to_input, to_output = ops.unstack(weights["peephole_kernel"], 2, axis=0) if self.use_peepholes else (0.0, 0.0)
+        to_input, to_output = weights.get("peephole_kernel", (0.0, 0.0))
         input_gate = self.recurrent_activation(input_gate + to_input * states[1])
         carry = states[1] + input_gate * (self.activation(candidate) - states[1])
         hidden = self.recurrent_activation(output_gate + to_output * carry) * self.activation(carry)

@@ -34,11 +34,11 @@ class PeepholeLSTMCell(GatedCell):
 
     recurrent_activation = Activation("sigmoid", "$\\sigma$")
     unit_forget_bias = Flag(True, "whether the bias of the forget gate starts at one", after="bias_initializer")
-    peephole_kernel = Weight((3, "units"), "what the gates see of the carry")
+    peephole_kernel = Weight((3, "units"), "what the gates see of the carry", by_row=True)
 
     def gate(self, projected, recurrent, states, weights):
         input_gate, forget_gate, candidate, output_gate = ops.split(projected + recurrent, 4, axis=-1)
-        to_input, to_forget, to_output = ops.unstack(weights["peephole_kernel"], 3, axis=0)
+        to_input, to_forget, to_output = weights["peephole_kernel"]
         carry = self.recurrent_activation(forget_gate + to_forget * states[1]) * states[1]
         carry = carry + self.recurrent_activation(input_gate + to_input * states[1]) * self.activation(candidate)
         hidden = self.recurrent_activation(output_gate + to_output * carry) * self.activation(carry)

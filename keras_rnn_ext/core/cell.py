@@ -134,7 +134,9 @@ class RecurrentCell(Declared, DropoutRNNCell, keras.layers.Layer, abstract=True)
 
     def gather_weights(self):
         """The weights by name, as tensors in the compute dtype."""
-        return {name: ops.cast(getattr(self, name), self.compute_dtype) for name in self._weight_names}
+        weights = {name: ops.cast(getattr(self, name), self.compute_dtype) for name in self._weight_names}
+        by_row = [name for name, weight in self.declared_weights().items() if weight.by_row and name in weights]
+        return {**weights, **{name: ops.unstack(weights[name], axis=0) for name in by_row}}
 
     # Randomness: drawn before the loop, handed to every step
 

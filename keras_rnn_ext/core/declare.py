@@ -187,6 +187,7 @@ class Weight:
         sentence: what it is, for the documentation.
         initializer: default of that argument; None: there is none, the class overrides `initializer_of`.
         constraint: default of that argument.
+        by_row: whether the mathematics get it as a list of its rows, taken apart once before the loop.
         when: name of the argument without which there is no such weight, or None: there always is.
         trainable: whether it is trained.
     """
@@ -197,6 +198,7 @@ class Weight:
     constraint: object = None
     when: str | None = None
     trainable: bool = True
+    by_row: bool = False
 
     def arguments(self, name):
         """The three arguments, by name."""

@@ -154,6 +154,8 @@ def _masked(values, noise):
 def _by_head(values, kernel, gates, new_gates):
     """`(..., gates * units)` times the blocks `(heads, gates * size, new_gates * size)`: `(..., new_gates * units)`."""
     heads, width, new_width = kernel.shape
+    if heads == 1:
+        return product(values, kernel[0])
     rows = ops.reshape(values, (-1, gates, heads, width // gates))
     rows = ops.reshape(ops.transpose(rows, (2, 0, 1, 3)), (heads, -1, width))
     made = ops.reshape(ops.matmul(rows, kernel), (heads, -1, new_gates, new_width // new_gates))

@@ -203,8 +203,9 @@ class CellInside(Strategy):
         return None if plan.recurrence.kind == "zoneout" else "the cell is no `ZoneoutWrapper`"
 
     def run(self, plan, feed):
-        own_plan = dataclasses.replace(plan, recurrence=plan.recurrence.inner, zoneout=True)
-        own_feed = feed._replace(noise={**feed.noise["cell"], "share": feed.noise["zoneout"]})
+        shares, noise = feed.noise["zoneout"], feed.noise["cell"]
+        own_plan = dataclasses.replace(plan, recurrence=plan.recurrence.inner, zoneout=bool(shares))
+        own_feed = feed._replace(noise={**noise, "share": shares} if shares else noise)
         return choose(own_plan).run(own_plan, own_feed)
 
 

@@ -11,6 +11,7 @@ from keras_rnn_ext.engine.tensorflow.blocks import BlockLoop
 from keras_rnn_ext.engine.tensorflow.compat import could_possibly_record
 from keras_rnn_ext.engine.tensorflow.cudnn import CudnnRow
 from keras_rnn_ext.engine.tensorflow.fused import FusedLoop
+from keras_rnn_ext.engine.tensorflow.gates import twice_is_too_much
 from keras_rnn_ext.engine.tensorflow.linear import linear_scan
 from keras_rnn_ext.engine.tensorflow.steps import make_list, number_of_steps, stack
 
@@ -108,6 +109,15 @@ def fix_size(tensor, axis, size, message):
     return tf.reshape(tensor, [there if length is None else length for length, there in zip(known, now, strict=True)])
 
 
+class HoistedLoop(ProjectedLoop):
+    """The projected loop, but where each step had better make its own input product."""
+
+    def reluctance(self, plan):
+        # A loop makes the next step's input product beside this step's gates.
+        small = plan.recurrence.is_gated and plan.recurrence.is_pure and twice_is_too_much(plan)
+        return "each step makes its own input product as fast" if small else None
+
+
 enrol(
     "tensorflow",
     Engine(
@@ -118,7 +128,7 @@ enrol(
             ParallelScan(linear_scan, tf.complex),
             FusedLoop(scan),
             BlockLoop(),
-            ProjectedLoop(scan),
+            HoistedLoop(scan),
             Loop(scan),
         ),
         runs_eagerly=lambda sequences: tf.executing_eagerly(),

@@ -16,6 +16,7 @@ from keras_rnn_ext.core.claims import holds
 from keras_rnn_ext.engine.loops import GatedStrategy, ProjectedLoop, python_scan
 from keras_rnn_ext.engine.tensorflow.block_loops import USUAL_BATCH, BlockLoops, block_of
 from keras_rnn_ext.engine.tensorflow.compat import in_save_context
+from keras_rnn_ext.engine.tensorflow.gates import AnyGate, gate_of, twice_is_too_much
 from keras_rnn_ext.engine.tensorflow.steps import select
 
 # Bytes of a step's gates. An operation on as many is worth a thread of its own, but not two that wait for each other:
@@ -35,6 +36,9 @@ class BlockLoop(GatedStrategy):
         if reason is None and not holds(type(plan.recurrence), "gradient_to_hidden", ("recurrent",)):
             return "the cell overrides `recurrent`, but not `gradient_to_hidden`"
         return reason
+
+    def reluctance(self, plan):
+        return twice_is_too_much(plan)
 
     def run(self, plan, feed):
         if tf.executing_eagerly():
@@ -69,7 +73,8 @@ def _seen(feed):
 def parts_of(plan, feed):
     """In how many parts of the batch, each in a loop of its own, the sequences are run: at most one for each core.
 
-    With a gradient each part reads the weights and adds to theirs, so that these have to be small.
+    With a gradient each part reads the weights and adds to theirs, so that these have to be small; and gates that run
+    twice make too many small operations.
     """
     most = cores()
     batch, width = feed.inputs.shape[1] or 2 * USUAL_BATCH, plan.recurrence.gates * plan.recurrence.units
@@ -80,7 +85,7 @@ def parts_of(plan, feed):
     if plan.noisy and type(plan.recurrence).draw_noise is not RecurrentCell.draw_noise:
         # What a class of its own draws may not lead with the batch.
         return 1
-    if plan.differentiable and not block_of(plan, feed.inputs)[1]:
+    if plan.differentiable and (isinstance(gate_of(plan), AnyGate) or not block_of(plan, feed.inputs)[1]):
         return 1
     return parts
 
