@@ -10,6 +10,8 @@ import keras
 import numpy as np
 
 from keras_rnn_ext import (
+    IndRNN,
+    MaxAbsolute,
     MyBidirectional,
     MyDense,
     MyEmbedding,
@@ -21,11 +23,13 @@ from keras_rnn_ext import (
     MySimpleRNN,
     MySimpleRNNCell,
     MyStackedRNNCells,
+    ZoneoutWrapper,
 )
+from keras_rnn_ext.registry import ROWS
 
 
 def models():
-    """A model of each kind, by name; together they hold every public class."""
+    """A model of each kind, by name; with `cells` they hold every public class."""
     words = keras.Input((None,), dtype="int32")
     embedded = MyEmbedding(7, 3, mask_zero=True)(words)
     sequence = MyBidirectional(MyLSTM(2, return_sequences=True, dropout=0.1, seed=1))(embedded)
@@ -42,6 +46,15 @@ def models():
     yield "stateful", keras.Model(inputs, head(outputs))
 
 
+def cells():
+    """A model with the layer of every cell of the catalogue, one beside the other, and a wrapped cell."""
+    inputs = keras.Input((None, 2))
+    layers = [row.layer(2 * row.multiple, **row.variants[-1]) for row in ROWS]
+    layers += [MyRNN(ZoneoutWrapper(MyLSTMCell(2), 0.1, 0.2, seed=1))]
+    layers += [IndRNN(2, recurrent_constraint=MaxAbsolute(1.5), dropout=0.1, recurrent_dropout=0.1, seed=2)]
+    return keras.Model(inputs, [layer(inputs) for layer in layers])
+
+
 def numbers(name):
     """The input that the golden answer belongs to."""
     generator = np.random.default_rng(1)
@@ -51,7 +64,7 @@ def numbers(name):
 def main(version):
     folder = pathlib.Path(__file__).parent / version
     folder.mkdir()
-    for name, model in models():
+    for name, model in [*models(), ("cells", cells())]:
         generator = np.random.default_rng(1)
         model.set_weights([generator.normal(size=weight.shape) for weight in model.weights])
         if name == "stateful":
