@@ -2,6 +2,7 @@
 
     python -m benchmarks                                   # everything, half an hour or more
     python -m benchmarks W3 W8 --peers keras torch.nn      # some workloads, some peers
+    python -m benchmarks cells                             # every cell of the catalogue
     python -m benchmarks --memory --json tensorflow.json   # with peak memory; keeps the results
     python -m benchmarks --page benchmarks/results/*.json  # writes docs/benchmarks.md from such files, oldest first
 

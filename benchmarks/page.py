@@ -42,6 +42,7 @@ the median of three processes.
 ```bash
 python -m benchmarks --memory --json tensorflow.json    # all workloads, half an hour or more
 python -m benchmarks W3 W4 --seconds 5                  # some
+python -m benchmarks cells                              # every cell of the catalogue
 python -m benchmarks --page benchmarks/results/*.json    # this page
 ```
 """

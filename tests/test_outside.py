@@ -10,22 +10,14 @@ import pytest
 
 from keras_rnn_ext import MyRNN, ZoneoutWrapper
 from keras_rnn_ext.testing import verify_contract
-from tests.helpers import BACKEND, WIDEST
+from tests.helpers import BACKEND
 from tests.outside import oracle
 from tests.outside.moving_average import MovingAverage, MovingAverageCell
 
 OUTSIDE = pathlib.Path(oracle.__file__).parent
 
 
-@pytest.fixture
-def widest():
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(WIDEST)
-    yield
-    keras.config.set_dtype_policy(before)
-
-
-def test_it_keeps_the_contract_and_equals_its_oracle(widest):
+def test_it_keeps_the_contract_and_equals_its_oracle():
     verify_contract(lambda: MovingAverageCell(3, fastest=0.7), oracle=oracle.step)
 
 

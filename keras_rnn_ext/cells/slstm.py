@@ -24,9 +24,8 @@ class SLSTMCell(GatedCell):
     h_t &= \sigma(\tilde o_t) \odot c_t / n_t
     \end{aligned}$$
 
-    The columns of `kernel` and `bias` stand in the order i, f, z, o. `recurrent_kernel` has blocks on its diagonal,
-    `(heads, units / heads, 4 units / heads)`: a unit sees those of its own head. The states are $[h_t, c_t, n_t, m_t]$;
-    the last three stay in float32 where a layer computes in 16 bits.
+    The columns stand in the order i, f, z, o. `recurrent_kernel` is `(heads, units / heads, 4 units / heads)`: a unit
+    sees those of its own head. The states are $[h_t, c_t, n_t, m_t]$, of which the last three stay in float32.
     """
 
     gates = 4
@@ -47,15 +46,14 @@ class SLSTMCell(GatedCell):
             raise ValueError(f"Argument `heads` must divide `units`. Received: heads={self.heads}, units={self.units}")
 
     def gate(self, projected, recurrent, states, weights):
-        input_gate, forget_gate, candidate, output_gate = ops.split(projected + recurrent, 4, axis=-1)
-        _, memory, normalizer, stabilizer = states
-        input_gate, forget_gate = (ops.cast(gate, stabilizer.dtype) for gate in (input_gate, forget_gate))
+        gates, (_, memory, normalizer, stabilizer) = ops.split(projected + recurrent, 4, axis=-1), states
+        input_gate, forget_gate, candidate, output_gate = (ops.cast(gate, memory.dtype) for gate in gates)
         kept = (forget_gate if self.exponential_forget_gate else ops.log_sigmoid(forget_gate)) + stabilizer
         stabilizer = ops.maximum(kept, input_gate)
         input_gate, forget_gate = ops.exp(input_gate - stabilizer), ops.exp(kept - stabilizer)
-        memory = forget_gate * memory + input_gate * ops.cast(self.activation(candidate), memory.dtype)
+        memory = forget_gate * memory + input_gate * self.activation(candidate)
         normalizer = forget_gate * normalizer + input_gate
-        hidden = ops.sigmoid(output_gate) * ops.cast(memory / normalizer, output_gate.dtype)
+        hidden = ops.cast(ops.sigmoid(output_gate) * memory / normalizer, projected.dtype)
         return hidden, [hidden, memory, normalizer, stabilizer]
 
 

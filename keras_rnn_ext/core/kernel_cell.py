@@ -132,6 +132,7 @@ class GatedCell(KernelCell, abstract=True):
         )
         if not (self.is_gated and in_parts):
             return weights, noise
+        weights = self.recurrence.ready(weights)
         masks = {"kernel": noise.get("inputs"), "recurrent_kernel": noise.get("recurrent")}
         parts = {name: per_gate(weights[name], mask) for name, mask in masks.items()}
         return {**weights, **parts}, {

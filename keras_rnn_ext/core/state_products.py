@@ -11,6 +11,9 @@ from keras import ops
 
 from keras_rnn_ext.core.dropout_products import gradient_through, product
 
+# Up to so many units one product with a matrix that is zero beside its blocks is faster than one for each block.
+MOST_DENSE = 256
+
 
 class StateProduct(abc.ABC):
     """Abstract: a linear function of states, with weights.
@@ -39,6 +42,10 @@ class StateProduct(abc.ABC):
     @abc.abstractmethod
     def multiply(self, values, weights, noise):
         """The product `(..., batch, gates * units)` of values `(..., batch, size)`."""
+
+    def ready(self, weights):
+        """The weights as a loop reads them fastest."""
+        return weights
 
     def transposed(self, weights):
         """What `back` reads of the weights: made once, before the loop."""
@@ -112,12 +119,25 @@ class Heads(StateProduct):
 
     def multiply(self, values, weights, noise):
         kernel = weights["recurrent_kernel"]
+        if len(kernel.shape) == 2:
+            return product(values, kernel, noise)
         return _by_head(_masked(values, noise), kernel, 1, kernel.shape[2] // kernel.shape[1])
 
+    def ready(self, weights):
+        heads, size, columns = weights["recurrent_kernel"].shape
+        return (
+            weights | {"recurrent_kernel": _dense(weights["recurrent_kernel"])}
+            if heads * size <= MOST_DENSE
+            else weights
+        )
+
     def transposed(self, weights):
-        return ops.transpose(weights["recurrent_kernel"], (0, 2, 1))
+        kernel = weights["recurrent_kernel"]
+        return ops.transpose(kernel, (1, 0) if len(kernel.shape) == 2 else (0, 2, 1))
 
     def back(self, gradient, transposed, noise):
+        if len(transposed.shape) == 2:
+            return gradient_through(gradient, transposed, noise)
         return _masked(_by_head(gradient, transposed, transposed.shape[1] // transposed.shape[2], 1), noise)
 
 
@@ -151,11 +171,17 @@ def _masked(values, noise):
     return values if noise is None else values * noise
 
 
+def _dense(kernel):
+    """The blocks `(heads, size, gates * size)` on the diagonal of a matrix `(units, gates * units)`, gate by gate."""
+    heads, size, columns = kernel.shape
+    blocks = ops.reshape(kernel, (heads, size, columns // size, 1, size))
+    own = ops.reshape(ops.eye(heads, dtype=kernel.dtype), (heads, 1, 1, heads, 1))
+    return ops.reshape(blocks * own, (heads * size, heads * columns))
+
+
 def _by_head(values, kernel, gates, new_gates):
     """`(..., gates * units)` times the blocks `(heads, gates * size, new_gates * size)`: `(..., new_gates * units)`."""
     heads, width, new_width = kernel.shape
-    if heads == 1:
-        return product(values, kernel[0])
     rows = ops.reshape(values, (-1, gates, heads, width // gates))
     rows = ops.reshape(ops.transpose(rows, (2, 0, 1, 3)), (heads, -1, width))
     made = ops.reshape(ops.matmul(rows, kernel), (heads, -1, new_gates, new_width // new_gates))
