@@ -130,66 +130,6 @@ class Heads(StateProduct):
 
     def transposed(self, weights):
         kernel = weights["recurrent_kernel"]
-        return [ops.transpose(part) for part in kernel] if isinstance(kernel, list) else ops.transpose(kernel)
-
-    def back(self, gradient, transposed, noise):
-        return gradient_through(gradient, transposed, noise)
-
-
-class Diagonal(StateProduct):
-    """A vector for each gate, `(gates, units)`: $u \\odot h$. Each unit sees itself alone."""
-
-    def shape(self, cell):
-        return (cell.gates, cell.units)
-
-    def multiply(self, values, weights, noise):
-        values, vectors = _masked(values, noise), ops.unstack(weights["recurrent_kernel"], axis=0)
-        parts = [values * vector for vector in vectors]
-        return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
-
-    def transposed(self, weights):
-        return ops.unstack(weights["recurrent_kernel"], axis=0)
-
-    def back(self, gradient, transposed, noise):
-        parts = ops.split(gradient, len(transposed), axis=-1) if len(transposed) > 1 else [gradient]
-        through = [part * vector for part, vector in zip(parts, transposed, strict=True)]
-        return _masked(functools.reduce(ops.add, through), noise)
-
-
-class Heads(StateProduct):
-    """Blocks on a diagonal: the units of a head see those of the same head alone.
-
-    `recurrent_kernel` is `(heads, units / heads, gates * units / heads)`, in each head gate by gate.
-
-    Args:
-        count: name of the cell's argument that is the number of heads.
-        reads: as for every product.
-    """
-
-    def __init__(self, count, *reads):
-        super().__init__(*reads)
-        self._count = count
-
-    def shape(self, cell):
-        heads = getattr(cell, self._count)
-        return (heads, cell.units // heads, cell.width // heads)
-
-    def multiply(self, values, weights, noise):
-        kernel = weights["recurrent_kernel"]
-        if len(kernel.shape) == 2:
-            return product(values, kernel, noise)
-        return _by_head(_masked(values, noise), kernel, 1, kernel.shape[2] // kernel.shape[1])
-
-    def ready(self, weights):
-        heads, size, columns = weights["recurrent_kernel"].shape
-        return (
-            weights | {"recurrent_kernel": _dense(weights["recurrent_kernel"])}
-            if heads * size <= MOST_DENSE
-            else weights
-        )
-
-    def transposed(self, weights):
-        kernel = weights["recurrent_kernel"]
         return ops.transpose(kernel, (1, 0) if len(kernel.shape) == 2 else (0, 2, 1))
 
     def back(self, gradient, transposed, noise):
