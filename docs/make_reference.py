@@ -9,7 +9,7 @@ import pathlib
 import re
 from types import ModuleType
 
-ROOMS = ("custom", "training", "text", "diagnostics", "testing")
+MODULES = ("custom", "training", "text", "diagnostics", "testing")
 
 # Sections whose entries are `name: text`, with the following lines further in.
 LISTS = ("Args", "Call arguments", "Raises")
@@ -119,7 +119,7 @@ def catalogue() -> str:
 
 def main() -> None:
     """Writes the pages beside this file."""
-    modules = ["keras_rnn_ext", *(f"keras_rnn_ext.{room}" for room in ROOMS)]
+    modules = ["keras_rnn_ext", *(f"keras_rnn_ext.{name}" for name in MODULES)]
     text = "\n\n".join(["# Reference", *(chapter(importlib.import_module(name)) for name in modules)])
     pathlib.Path(__file__).with_name("reference.md").write_text(text + "\n", encoding="utf-8")
     pathlib.Path(__file__).with_name("cells.md").write_text(catalogue(), encoding="utf-8")

@@ -81,7 +81,7 @@ def test_docstrings_are_whole(name):
     for argument in signature:
         assert f"    {argument}: " in entries or f", {argument}" in entries, f"{name} does not describe {argument}"
     if name in TWINS:
-        assert re.search(rf"[Tt]win of `keras\.layers\.{name.removeprefix('My')}`", text)
+        assert re.search(rf"[Dd]rop-in for `keras\.layers\.{name.removeprefix('My')}`", text)
         assert "$" in text, f"{name} shows no equation"
 
 

@@ -163,6 +163,8 @@ def test_every_cell(row):
         for units in (0, -3, 2.5, True, "8"):
             with pytest.raises(ValueError, match="`units` must be a positive integer"):
                 cls(units)
+        with pytest.raises(ValueError, match="`seed` must be an int, or None. Received: seed=1.5"):
+            cls(4, seed=1.5)
         with pytest.raises(TypeError, match="kernel_initializer"):
             cls(4, kernel_initializer=3)
         with pytest.raises((TypeError, ValueError), match="actvation"):

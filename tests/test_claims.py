@@ -143,7 +143,7 @@ def test_a_class_that_overrides_the_step_is_gated_no_more():
 @pytest.mark.skipif(BACKEND == "torch", reason="PyTorch has no row for gated cells but torch's own")
 @pytest.mark.parametrize(("cell", "served"), [(Leaky, True), (PureCoupled, True), (Coupled, False), (PureAgain, False)])
 def test_a_user_s_cell_that_says_it_is_pure_gets_the_fast_rows(cell, served):
-    layer = MyRNN(cell(64))
+    layer = MyRNN(cell(128))
     layer.build((None, None, 3))
     name = {"tensorflow": "block loop", "jax": "tangent loop"}[BACKEND]
     line = next(each for each in layer.explain(batch=1, steps=3, training=True).splitlines() if f"  {name}:" in each)

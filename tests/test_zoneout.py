@@ -120,12 +120,14 @@ def test_training_and_saving(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((MyLSTMCell(2), 1.0), r"`zoneout_h` must be a rate in \[0, 1\). Received: zoneout_h=1.0"),
-        ((MyLSTMCell(2), 0.1, "a"), "`zoneout_c` must be a rate"),
+        ((MyLSTMCell(2), 1.0), "`zoneout_h` must be a number >= 0 and < 1. Received: zoneout_h=1.0"),
+        ((MyLSTMCell(2), 0.1, "a"), "`zoneout_c` must be a number"),
         ((MyGRUCell(2), 0.1, 0.1), "`zoneout_c` is for states beside the first, and MyGRUCell has one state"),
         ((SLSTMCell(2), 0.1, 0.1), r"`zoneout_c` must be 0 for SLSTMCell: .* \['c', 'n', 'm'\] means nothing"),
         ((MyStackedRNNCells([MyGRUCell(2)]), 0.1), "`cell` must be one cell. For a stack, wrap each cell"),
-        ((3, 0.1), "`cell` must be one cell"),
+        ((3, 0.1), "`cell` must have `call` and `state_size`. Received: cell=3"),
+        ((ZoneoutWrapper(MyGRUCell(2), 0.1), 0.1), "`cell` must not be a ZoneoutWrapper"),
+        ((MyGRUCell(2), 0.1, 0, "a"), "`seed` must be an int, or None. Received: seed='a'"),
     ],
 )
 def test_what_is_refused(arguments, message):

@@ -23,7 +23,7 @@ from keras_rnn_ext.custom import (
     variants=({}, {"reset_after": False}, {"use_bias": False}, {"reset_after": False, "use_bias": False}),
 )
 class MyGRUCell(GatedCell):
-    r"""One step of a gated recurrent unit. Twin of `keras.layers.GRUCell`.
+    r"""One step of a gated recurrent unit. Drop-in for `keras.layers.GRUCell`.
 
     $$\begin{aligned}
     z_t &= \sigma(x_t W_z + h_{t-1} U_z + b_z + b'_z) \\
@@ -107,4 +107,4 @@ def _mix(update_gate, previous, candidate):
 
 @register
 class MyGRU(RecurrentLayer, cell=MyGRUCell, tail=("reset_after", "use_cudnn")):
-    """`MyGRUCell` over a sequence. Twin of `keras.layers.GRU`."""
+    """`MyGRUCell` over a sequence. Drop-in for `keras.layers.GRU`."""

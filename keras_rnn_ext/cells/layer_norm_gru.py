@@ -43,7 +43,7 @@ class LayerNormGRUCell(GatedCell):
     def project(self, inputs, weights, noise):
         projected = product(inputs, weights["kernel"], noise.get("inputs"))
         projected = ops.concatenate(self._norms(projected, weights["kernel_gain"]), axis=-1)
-        return projected + weights["bias"] if self.use_bias else projected
+        return projected + weights["bias"] if "bias" in weights else projected
 
     def gate(self, projected, recurrent, states, weights):
         gates, candidate = ops.split(projected, [2 * self.units], axis=-1)

@@ -43,7 +43,7 @@ class LayerNormLSTMCell(GatedCell):
     def project(self, inputs, weights, noise):
         projected = product(inputs, weights["kernel"], noise.get("inputs"))
         projected = layer_norm(projected, weights["kernel_gain"], epsilon=self.epsilon)
-        return projected + weights["bias"] if self.use_bias else projected
+        return projected + weights["bias"] if "bias" in weights else projected
 
     def gate(self, projected, recurrent, states, weights):
         recurrent = layer_norm(recurrent, weights["recurrent_gain"], epsilon=self.epsilon)

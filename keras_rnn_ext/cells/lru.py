@@ -34,7 +34,6 @@ class LRUCell(LinearCell):
     states = (State("s", (2, "size"), wide=True),)
     pure = is_complex = True
     bias = None
-    use_bias = False
 
     state_units = Integer(None, "how many complex numbers a state has; None: `units`", optional=True)
     r_min = Real(0.0, "smallest $|\\lambda|$ to start with", least=0, below=1)
@@ -85,7 +84,7 @@ class LRUCell(LinearCell):
         radius, angle = ops.exp(-ops.exp(weights["nu_log"])), ops.exp(weights["theta_log"])
         decay = radius * ops.stack([ops.cos(angle), ops.sin(angle)])
         added = ops.stack(ops.split(projected[..., : 2 * self.size], 2, axis=-1), axis=-2)
-        return ops.broadcast_to(decay, ops.shape(added)), ops.exp(weights["gamma_log"]) * added
+        return decay, ops.exp(weights["gamma_log"]) * added
 
     def readout(self, states, projected, weights):
         real, imaginary = ops.unstack(states, 2, axis=-2)

@@ -22,7 +22,7 @@ from keras_rnn_ext.custom import (
     variants=({}, {"use_bias": False}),
 )
 class MyLSTMCell(GatedCell):
-    r"""One step of a long short-term memory. Twin of `keras.layers.LSTMCell`.
+    r"""One step of a long short-term memory. Drop-in for `keras.layers.LSTMCell`.
 
     $$\begin{aligned}
     i_t &= \sigma(x_t W_i + h_{t-1} U_i + b_i) \\
@@ -68,4 +68,4 @@ class MyLSTMCell(GatedCell):
 
 @register
 class MyLSTM(RecurrentLayer, cell=MyLSTMCell, tail=("use_cudnn",)):
-    """`MyLSTMCell` over a sequence. Twin of `keras.layers.LSTM`."""
+    """`MyLSTMCell` over a sequence. Drop-in for `keras.layers.LSTM`."""

@@ -10,7 +10,7 @@ from keras_rnn_ext.custom import GatedCell, RecurrentLayer, define_cell, is_func
     variants=({}, {"activation": "relu"}, {"use_bias": False}),
 )
 class MySimpleRNNCell(GatedCell):
-    r"""One step of a fully connected recurrence. Twin of `keras.layers.SimpleRNNCell`.
+    r"""One step of a fully connected recurrence. Drop-in for `keras.layers.SimpleRNNCell`.
 
     $$h_t = \phi(x_t W + h_{t-1} U + b)$$
 
@@ -34,4 +34,4 @@ class MySimpleRNNCell(GatedCell):
 
 @register
 class MySimpleRNN(RecurrentLayer, cell=MySimpleRNNCell, tail=("seed",)):
-    """`MySimpleRNNCell` over a sequence. Twin of `keras.layers.SimpleRNN`."""
+    """`MySimpleRNNCell` over a sequence. Drop-in for `keras.layers.SimpleRNN`."""

@@ -109,6 +109,7 @@ class RecurrentCell(Declared, DropoutRNNCell, keras.layers.Layer, abstract=True)
 
     def build(self, input_shape):
         """Adds the weights that the class declares."""
+        self.check()
         for name, weight in self.declared_weights().items():
             there = weight.when is None or getattr(self, weight.when)
             made = self.add(name, self.dimensions(weight.shape), trainable=weight.trainable) if there else None
@@ -169,7 +170,7 @@ class RecurrentCell(Declared, DropoutRNNCell, keras.layers.Layer, abstract=True)
     def program_key(self):
         """What a compiled step is compiled for, beside shapes and types."""
         names = [name for owner in self._owners for name in parameters(owner) if name not in self.transient]
-        return (self, *(getattr(self, name) for name in names))
+        return (self, *(_hashable(getattr(self, name)) for name in names))
 
     def draw_noise(self, inputs, states, training, steps=None):
         """The random masks for a batch of sequences: a dict, with `inputs` and `recurrent` where there is dropout."""
@@ -261,6 +262,10 @@ class RecurrentCell(Declared, DropoutRNNCell, keras.layers.Layer, abstract=True)
 @functools.cache
 def _activations_of(owner):
     return [name for name in parameters(owner) if name.endswith("activation")]
+
+
+def _hashable(value):
+    return value if getattr(value, "__hash__", None) else repr(value)
 
 
 def _drawn_in_float32(initializer):

@@ -149,10 +149,15 @@ class Rate(Argument):
 
 
 class Seed(Argument):
-    """An int, None, or a `keras.random.SeedGenerator`."""
+    """An int, or None."""
 
     annotation = "int | None"
-    range = "int, "
+    range = "int or None, "
+
+    def check(self, name, value):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Integral)):
+            raise _invalid(name, "an int, or None", value)
+        return None if value is None else int(value)
 
 
 class KerasObject(Argument):
@@ -161,17 +166,26 @@ class KerasObject(Argument):
     annotation = "str | dict[str, Any] | Callable[..., Any] | None"
 
     def check(self, name, value):
+        if value is self.default and hasattr(value, "from_config"):
+            # A new one for each cell: an initializer has a seed of its own.
+            value = type(value).from_config(value.get_config())
         return keras_object(name, value)
 
     def serialize(self, name, value):
         return serialize(name, value)
+
+    def _shown(self):
+        if not hasattr(self.default, "get_config"):
+            return super()._shown()
+        given = [f"{key}={value!r}" for key, value in self.default.get_config().items() if key != "seed"]
+        return f"`{type(self.default).__name__}({', '.join(given)})`"
 
 
 class Activation(KerasObject):
     """An activation function. The sentence is its sign in the equations."""
 
     def describe(self, name):
-        return f"{name}: name or callable of {self.sentence}; None: none. Default {self._shown()}."
+        return f"{name}: {self.sentence}, name of an activation or a callable; None: linear. Default {self._shown()}."
 
 
 _OF_A_WEIGHT = ("initializer", "regularizer", "constraint")
@@ -205,7 +219,7 @@ class Weight:
         defaults = {"initializer": self.initializer, "constraint": self.constraint}
         kinds = [kind for kind in _OF_A_WEIGHT if kind != "initializer" or self.initializer is not None]
         what = f"of `{name}`" + (f", {self.sentence}" if self.sentence else "")
-        return {f"{stem(name)}_{kind}": KerasObject(defaults.get(kind), what) for kind in kinds}
+        return {f"{stem(name)}_{kind}": KerasObject(defaults.get(kind), f"{kind} {what}") for kind in kinds}
 
 
 def stem(weight_name):
@@ -242,14 +256,20 @@ class Declared(Configured):
     """
 
     _declared: ClassVar[dict] = {}
+    _own: ClassVar[dict] = {}
 
     def __init_subclass__(cls, abstract=False, **options):
         super().__init_subclass__(**options)
         own = {name: value for name, value in vars(cls).items() if isinstance(value, (Argument, Weight))}
         for name in own:
             delattr(cls, name)
-        kept = {name: own.get(name, value) for name, value in cls._declared.items() if name not in vars(cls)}
-        cls._declared = kept | own
+        cls._own = own
+        cls._declared = _of_all(cls.__mro__)
+        if "use_bias" in cls._declared and not any(
+            weight.when == "use_bias" for weight in cls.declared_weights().values()
+        ):
+            del cls._declared["use_bias"]
+            cls.use_bias = False
         if abstract or "__init__" in vars(cls):
             return
         if is_made(cls.__init__) or cls.__init__ is Declared.__init__:
@@ -285,6 +305,10 @@ class Declared(Configured):
         own = {name: value for name, value in plain.items() if name not in named}
         order = list(named)
         for name, value in own.items():
+            if value.after and value.after not in order:
+                raise ValueError(
+                    f"Argument `after` of {cls.__name__}.{name} must be one of {order}. Received: after={value.after!r}"
+                )
             order.insert(order.index(value.after) + 1 if value.after else len(order), name)
         return {name: (named | own)[name] for name in order}
 
@@ -302,6 +326,13 @@ class Declared(Configured):
         extra = {name for key in weights if key not in _USUAL for name in weights[key].arguments(key)}
         own = {name for name, value in arguments.items() if name not in _FIRST + _LAST and _is_own(name, value)}
         return (extra | own) & arguments.keys()
+
+    def take(self, arguments):
+        super().take(arguments)
+        # What an `__init__` of its own does not ask for.
+        for name, argument in type(self).declared_arguments().items():
+            if not hasattr(self, name) and argument.default is not REQUIRED:
+                setattr(self, name, argument.check(name, argument.default))
 
     def check_argument(self, owner, name, value):
         argument = _argument_of(owner, name)
@@ -336,7 +367,17 @@ def _is_own(name, value):
 
 
 def _argument_of(owner, name):
-    return _arguments(owner).get(name) if is_made(owner.__init__) else None
+    return _arguments(owner).get(name)
+
+
+def _of_all(classes):
+    """What classes in the order of their bases declare, and none of those below has taken back."""
+    declared = {}
+    for cls in reversed(classes):
+        own = vars(cls).get("_own", {})
+        kept = {name: own.get(name, value) for name, value in declared.items() if name not in vars(cls)}
+        declared = kept | own
+    return declared
 
 
 @functools.cache

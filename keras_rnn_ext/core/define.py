@@ -35,7 +35,7 @@ class Row:
 CATALOGUE: dict[type, Row] = {}
 
 
-def define_cell(name, source, *, variants=({},), multiple=1, package=PACKAGE):
+def define_cell(name, source, *, variants=({},), multiple=1, package=None):
     """Class decorator for a cell: registers it for saving and completes its documentation.
 
     Args:
@@ -43,7 +43,8 @@ def define_cell(name, source, *, variants=({},), multiple=1, package=PACKAGE):
         source: the paper that it comes from, for the documentation.
         variants: arguments beside `units` that change the mathematics, a dict for each variant: tests try them.
         multiple: what `units` has to be a multiple of in these tests.
-        package: the package that the class is registered for. `.keras` files hold this name and the class's.
+        package: the package that the class is registered for. `.keras` files hold this name and the class's. Default:
+            the top-level package that it stands in; in a script `"Custom"`.
 
     Returns:
         The decorator, which gives back the class.
@@ -65,8 +66,10 @@ def define_cell(name, source, *, variants=({},), multiple=1, package=PACKAGE):
         cls.own_words = inspect.cleandoc(cls.__doc__ or cls.__name__)
         cls.source = source
         cls.__doc__ = describe_cell(cls, source)
-        if package == PACKAGE:
+        home = cls.__module__.partition(".")[0]
+        registered_for = package or ("Custom" if home == "__main__" else home)
+        if registered_for == PACKAGE:
             CATALOGUE[cls] = Row(name, cls, source, tuple(variants), multiple)
-        return keras.saving.register_keras_serializable(package=package)(cls)
+        return keras.saving.register_keras_serializable(package=registered_for)(cls)
 
     return decorate

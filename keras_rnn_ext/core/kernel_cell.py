@@ -53,7 +53,7 @@ class ProjectedCell(RecurrentCell, abstract=True):
 
     def project(self, inputs, weights, noise):
         projected = product(inputs, weights["kernel"], noise.get("inputs"))
-        return projected + weights["bias"] if self.use_bias else projected
+        return projected + weights["bias"] if "bias" in weights else projected
 
 
 class KernelCell(ProjectedCell, abstract=True):
@@ -86,7 +86,8 @@ class KernelCell(ProjectedCell, abstract=True):
     def entering(self, states):
         """What the product of the states is made of: the first of them, or those that it reads, side by side."""
         values = [states[place] for place in self.recurrence.places(self)]
-        return values[0] if len(values) == 1 else ops.concatenate(values, axis=-1)
+        # A state may be wider than what a step computes in.
+        return ops.cast(values[0] if len(values) == 1 else ops.concatenate(values, axis=-1), self.compute_dtype)
 
 
 class GatedCell(KernelCell, abstract=True):
@@ -124,7 +125,7 @@ class GatedCell(KernelCell, abstract=True):
     def dropout_mask_count(self):
         # Asked anew at each call: a rate may be changed between two.
         per_gate = self.recurrent_dropout or getattr(self, "implementation", 2) == 1
-        return self.gates if per_gate and hasattr(self, "implementation") else None
+        return self.gates if per_gate and hasattr(self, "implementation") and self.recurrence.takes_parts else None
 
     def ready(self, weights, noise):
         in_parts = self.takes_kernels_in_parts and holds(

@@ -17,7 +17,7 @@ EXTRAS = ("time_major", "save_states", "learned_initial_state", "recompute")
 
 @register
 class MyRNN(CarriesState, keras.layers.RNN):
-    """Any cell over a sequence. Twin of `keras.layers.RNN`, with its defects mended.
+    """Any cell over a sequence. Drop-in for `keras.layers.RNN`, with its defects fixed.
 
     $$y_t, s_t = \\mathrm{cell}(x_t, s_{t-1}), \\quad t = 1 \\dots T$$
 

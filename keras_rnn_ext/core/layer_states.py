@@ -21,6 +21,7 @@ class CarriesState:
                 self.add_weight(
                     name=f"initial_state_{position}",
                     shape=tuple(state.shape[1:]),
+                    dtype=keras.backend.result_type(self.variable_dtype, state.dtype),
                     initializer=lambda shape, dtype, position=position: ops.cast(
                         keras.tree.flatten(self._cell_states(1))[position][0], dtype
                     ),

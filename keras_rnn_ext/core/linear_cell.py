@@ -20,7 +20,7 @@ class LinearCell(ProjectedCell, abstract=True):
     @property
     def is_linear(self):
         """Whether a step is known to be `coefficients`, the recurrence and `readout`."""
-        return holds(type(self), "kind", ("call", "step", "recur"))
+        return holds(type(self), "kind", ("call", "step", "recur", "move", "read"))
 
     def coefficients(self, projected, weights):
         """$a$ and $b$ `(..., batch, size)` from projected inputs `(..., batch, gates * units)`."""

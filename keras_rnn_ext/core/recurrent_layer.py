@@ -86,8 +86,12 @@ def layer_of(cell):
         cell: a class with a name that ends with `Cell`, made known by `define_cell`.
 
     >>> from keras_rnn_ext import PeepholeLSTMCell
-    >>> layer_of(PeepholeLSTMCell).__name__
-    'PeepholeLSTM'
+    >>> from keras_rnn_ext.custom import define_cell
+    >>> @define_cell("own", "None.", package="my_lab")
+    ... class OwnCell(PeepholeLSTMCell):
+    ...     "One step of a cell with a name of its own."
+    >>> layer_of(OwnCell).__name__
+    'Own'
     """
     if not cell.__name__.endswith("Cell"):
         raise ValueError(f"Argument `cell` must be a class whose name ends with `Cell`. Received: {cell.__name__}")

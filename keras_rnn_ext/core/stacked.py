@@ -9,7 +9,7 @@ from keras_rnn_ext.core.state import listed
 
 @register
 class MyStackedRNNCells(keras.layers.StackedRNNCells):
-    """A stack of cells that behaves as one cell. Twin of `keras.layers.StackedRNNCells`.
+    """A stack of cells that behaves as one cell. Drop-in for `keras.layers.StackedRNNCells`.
 
     The output of each cell is the input of the next: $y^k_t, s^k_t = \\mathrm{cell}_k(y^{k-1}_t, s^k_{t-1})$, with
     $y^0_t$ the input. In `MyRNN` the stack runs cell by cell over the whole sequence, each in the fastest way

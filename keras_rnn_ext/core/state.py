@@ -85,7 +85,7 @@ class StateVariables:
         """
         Args:
             initial: function without arguments that gives the states to start with.
-            dtype: of the variables.
+            dtype: of the variables; of one for a wider state, that of the state.
         """
         start = initial()
         self.template = keras.tree.map_structure(lambda state: keras.KerasTensor(state.shape, state.dtype), start)
@@ -95,7 +95,7 @@ class StateVariables:
                 # A copy: on PyTorch a broadcast value has no memory of its own to be written to.
                 lambda shape, dtype: ops.copy(ops.cast(keras.tree.flatten(initial())[position], dtype)),
                 shape=tuple(state.shape),
-                dtype=dtype,
+                dtype=keras.backend.result_type(dtype, state.dtype),
                 trainable=False,
                 name=f"rnn_state_{position}",
             )

@@ -1,6 +1,6 @@
 """The table of strategies: how a recurrence may be run over time, and which one a call gets.
 
-The engine adds its rows here; the layer asks. A row answers why it cannot serve a plan, and why it had better not; the
+The engine adds its rows here; the layer asks. A row answers why it cannot serve a plan, and why another row is preferred; the
 first with neither reason runs. The last row, the plain loop, serves every plan and is the definition of right.
 """
 
@@ -59,7 +59,7 @@ class Strategy(abc.ABC):
         """Why this row cannot serve the plan, or None if it can."""
 
     def reluctance(self, plan: Plan) -> str | None:
-        """Why this row had better not serve the plan, though it could, or None."""
+        """Why a later row is preferred, though this one could serve, or None."""
         return None
 
     @abc.abstractmethod
@@ -141,6 +141,9 @@ def fits_xla(plan: Plan) -> bool:
     """Whether XLA can compile what would run."""
     if plan.recurrence.kind == "stack":
         return all(fits_xla(dataclasses.replace(plan, recurrence=member)) for member in plan.recurrence.members)
+    if plan.recurrence.kind == "zoneout":
+        inner, zoneout = plan.recurrence.inner, any(plan.recurrence.wrapper.rates)
+        return fits_xla(dataclasses.replace(plan, recurrence=inner, zoneout=zoneout))
     return _first(plan).fits_xla
 
 
@@ -156,6 +159,7 @@ def run(plan: Plan, feed: Feed):
         plan.noisy,
         plan.differentiable,
         plan.recompute,
+        plan.steps == 0,
         plan.recurrence.program_key(),
     )
     if key not in plan.programs:
@@ -174,4 +178,7 @@ def explain(plan: Plan) -> str:
     if engine().compile and plan.eager:
         note = engine().compiled_note if plan.recurrence.is_pure else "runs uncompiled: a cell here has code of its own"
         lines.append(f"  called eagerly: {note}")
+    if plan.recurrence.kind == "zoneout":
+        inner, zoneout = plan.recurrence.inner, any(plan.recurrence.wrapper.rates)
+        lines.append(f"inside: {explain(dataclasses.replace(plan, recurrence=inner, zoneout=zoneout))}")
     return "\n".join([f"backend {backend}: {chosen.name}", *lines])

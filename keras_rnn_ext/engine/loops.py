@@ -232,7 +232,9 @@ class ParallelScan(Strategy):
         cell, (start,) = plan.recurrence, feed.states
         weights, noise = cell.ready(feed.weights, feed.noise)
         projected = cell.project(feed.inputs, weights, noise)
-        given = decay, added = [ops.cast(each, start.dtype) for each in cell.coefficients(projected, weights)]
+        decay, added = (ops.cast(each, start.dtype) for each in cell.coefficients(projected, weights))
+        # A decay may be the same for all steps.
+        given = decay, added = ops.broadcast_to(decay, ops.shape(added)), added
         # What leaves a state as it is.
         one = ops.convert_to_tensor([[1.0], [0.0]] if cell.is_complex else 1.0, start.dtype)
         for share in (noise["share"] if plan.zoneout else {}).values():
@@ -259,6 +261,8 @@ class ParallelScan(Strategy):
     def _scan(self, cell, decay, added, start):
         if not cell.is_complex:
             return self.linear_scan(decay, added, start)
-        parts = (self.join(*ops.unstack(each, 2, axis=-2)) for each in (decay, added, start))
+        # There are no complex numbers of 16 bits.
+        wide = "float64" if keras.backend.standardize_dtype(start.dtype) == "float64" else "float32"
+        parts = (self.join(*ops.unstack(ops.cast(each, wide), 2, axis=-2)) for each in (decay, added, start))
         states = self.linear_scan(*parts)
-        return ops.stack([ops.real(states), ops.imag(states)], axis=-2)
+        return ops.cast(ops.stack([ops.real(states), ops.imag(states)], axis=-2), start.dtype)

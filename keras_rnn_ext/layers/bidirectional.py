@@ -22,7 +22,7 @@ _NEEDED = ("go_backwards", "return_sequences", "return_state", "stateful")
 
 @register
 class MyBidirectional(keras.layers.Bidirectional):
-    """A recurrent layer run forward and backward over a sequence. Twin of `keras.layers.Bidirectional`.
+    """A recurrent layer run forward and backward over a sequence. Drop-in for `keras.layers.Bidirectional`.
 
     $$y_t = \\mathrm{merge}(\\overrightarrow{y}_t, \\overleftarrow{y}_t)$$
 

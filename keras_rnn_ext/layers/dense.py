@@ -10,7 +10,7 @@ from keras_rnn_ext.layers.lora import LowRankAdapted
 
 @register
 class MyDense(LowRankAdapted, Configured, keras.layers.Layer):
-    r"""Densely connected layer: a twin of `keras.layers.Dense`.
+    r"""Densely connected layer: a drop-in for `keras.layers.Dense`.
 
     $$ y = \operatorname{activation}(x W + b) $$
 

@@ -13,7 +13,7 @@ from keras_rnn_ext.layers.lora import LowRankAdapted
 
 @register
 class MyEmbedding(LowRankAdapted, Configured, keras.layers.Layer):
-    r"""Turns ids into vectors: a twin of `keras.layers.Embedding` that looks at its ids.
+    r"""Turns ids into vectors: a drop-in for `keras.layers.Embedding` that looks at its ids.
 
     $$ y = E_{x, :} $$
 

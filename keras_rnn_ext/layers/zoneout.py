@@ -4,14 +4,16 @@ import keras
 from keras import ops
 
 from keras_rnn_ext.core.arguments import Configured
+from keras_rnn_ext.core.compat import DropoutRNNCell
+from keras_rnn_ext.core.declare import Real, Seed
 from keras_rnn_ext.core.noise import blend_step
-from keras_rnn_ext.core.recurrence import as_recurrence, cell_output_size
+from keras_rnn_ext.core.recurrence import accepts, cell_output_size
 from keras_rnn_ext.core.registration import register
 from keras_rnn_ext.core.state import listed
 
 
 @register
-class ZoneoutWrapper(Configured, keras.layers.Layer):
+class ZoneoutWrapper(Configured, DropoutRNNCell, keras.layers.Layer):
     r"""A cell of whose states a random part stays as it is, step by step, in training.
 
     $$\begin{aligned}
@@ -20,7 +22,8 @@ class ZoneoutWrapper(Configured, keras.layers.Layer):
     \end{aligned}$$
 
     with $\tilde s_t$ what the cell makes of the step and $z$ the rate. An output that is the first state, as that of an
-    LSTM or GRU, is that state after the mixture. In `MyRNN` the cell keeps the fast way that it runs in.
+    LSTM or GRU, is that state after the mixture. In `MyRNN` the cell keeps the fast way that it runs in. In
+    `keras.layers.RNN` it works too; but on JAX that draws one mask for all steps.
 
     Args:
         cell: a cell, ours, Keras's or any that keeps Keras's contract, but no stack: wrap its cells instead.
@@ -51,21 +54,25 @@ class ZoneoutWrapper(Configured, keras.layers.Layer):
     (2, 7, 4)
     """
 
-    # What tells `as_recurrence` that this is no cell of its own.
-    keeps_some = True
+    dropout = recurrent_dropout = 0.0
 
     def __init__(self, cell, zoneout_h=0.0, zoneout_c=0.0, seed=None, **kwargs):
         super().__init__(**kwargs)
+        zoneout_h, zoneout_c = (
+            Real(least=0, below=1).check(name, rate)
+            for name, rate in (("zoneout_h", zoneout_h), ("zoneout_c", zoneout_c))
+        )
+        seed = Seed().check("seed", seed)
         self.take(locals())
-        for name in ("zoneout_h", "zoneout_c"):
-            rate = getattr(self, name)
-            if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < 1:
-                raise ValueError(f"Argument `{name}` must be a rate in [0, 1). Received: {name}={rate!r}")
-        if isinstance(cell, keras.layers.StackedRNNCells) or not hasattr(cell, "state_size"):
+        if isinstance(cell, keras.layers.StackedRNNCells):
             raise ValueError(
                 "Argument `cell` must be one cell. For a stack, wrap each cell and stack the wrappers. "
                 f"Received: cell={cell!r}"
             )
+        if getattr(cell, "keeps_some", False):
+            raise ValueError("Argument `cell` must not be a ZoneoutWrapper: give one wrapper both rates.")
+        if not hasattr(cell, "call") or not hasattr(cell, "state_size"):
+            raise ValueError(f"Argument `cell` must have `call` and `state_size`. Received: cell={cell!r}")
         names = getattr(cell, "state_names", None) or [""] * len(listed(cell.state_size))
         if zoneout_c and len(names) == 1:
             raise ValueError(
@@ -73,13 +80,19 @@ class ZoneoutWrapper(Configured, keras.layers.Layer):
                 f"`zoneout_h`. Received: zoneout_c={zoneout_c}"
             )
         declared = cell.declared_states() if hasattr(cell, "declared_states") else []
-        fixed = [state.name for place, state in enumerate(declared) if not state.mixes and self.rates[place > 0]]
-        if fixed:
-            raise ValueError(
-                f"Argument `zoneout_c` must be 0 for {type(cell).__name__}: a mixture of two values of its states "
-                f"{fixed} means nothing. Received: zoneout_c={zoneout_c}"
-            )
+        for own, name in ((declared[:1], "zoneout_h"), (declared[1:], "zoneout_c")):
+            fixed = [state.name for state in own if not state.mixes]
+            if fixed and getattr(self, name):
+                raise ValueError(
+                    f"Argument `{name}` must be 0 for {type(cell).__name__}: a mixture of two values of its states "
+                    f"{fixed} means nothing. Received: {name}={getattr(self, name)}"
+                )
         self.seed_generator = keras.random.SeedGenerator(seed)
+
+    @property
+    def keeps_some(self):
+        """Whether this is what its class says, for `as_recurrence`: a subclass may have overridden the step."""
+        return type(self).call is ZoneoutWrapper.call
 
     @property
     def rates(self):
@@ -133,12 +146,28 @@ class ZoneoutWrapper(Configured, keras.layers.Layer):
 
     def call(self, inputs, states, training=False):
         old = listed(states)
-        inner = as_recurrence(self.cell, training, dtype=self.compute_dtype)
-        noise = inner.draw_noise(inputs, old, training)
-        output, new = inner.step(inputs, old, inner.gather_weights(), noise)
-        inner.release_noise()
-        output, new = blend_step(self.draw_shares(old, training), output, new, old)
+        run = self.cell if callable(self.cell) else self.cell.call
+        output, new = run(inputs, old, **({"training": training} if accepts(self.cell, "training") else {}))
+        output, new = blend_step(self.draw_shares(old, training), output, listed(new), old)
         return output, (new if isinstance(states, (list, tuple)) else new[0])
+
+    # Keras draws the dropout masks of a cell before its loop, and forgets them behind it.
+
+    def _of_cell(self, method, *arguments):
+        own = getattr(self.cell, method, None)
+        return None if own is None else own(*arguments)
+
+    def get_dropout_mask(self, step_input):
+        return self._of_cell("get_dropout_mask", step_input)
+
+    def get_recurrent_dropout_mask(self, step_input):
+        return self._of_cell("get_recurrent_dropout_mask", step_input)
+
+    def reset_dropout_mask(self):
+        self._of_cell("reset_dropout_mask")
+
+    def reset_recurrent_dropout_mask(self):
+        self._of_cell("reset_recurrent_dropout_mask")
 
     def get_config(self):
         return {**super().get_config(), "cell": keras.saving.serialize_keras_object(self.cell)}

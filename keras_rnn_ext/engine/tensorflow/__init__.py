@@ -110,7 +110,7 @@ def fix_size(tensor, axis, size, message):
 
 
 class HoistedLoop(ProjectedLoop):
-    """The projected loop, but where each step had better make its own input product."""
+    """The projected loop, but where it is faster if each step makes its own input product."""
 
     def reluctance(self, plan):
         # A loop makes the next step's input product beside this step's gates.

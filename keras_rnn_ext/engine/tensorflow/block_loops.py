@@ -146,10 +146,10 @@ class BlockLoops:
         # Hidden states are listed after each step, and what else there is before it.
         hidden = write_each([make_list(steps + 1, states[0])] if self.collect or not again else [], 0, states)
         befores = [] if again else [make_list(steps, state, popped=True) for state in states[1:]]
-        kept_lists = [] if again else [make_list(steps, states[0], width, popped=True) for width in self.gate.kept]
+        like = self.cell.entering(states)
+        kept_lists = [] if again else [make_list(steps, like, width, popped=True) for width in self.gate.kept]
         starts = [make_list(steps, state) for state in states] if again else []
         # Where that is the hidden state alone, it is listed already.
-        like = self.cell.entering(states)
         entering = [] if again or self.places == [0] else [make_list(steps, like)]
 
         def body(rows, first, run, turn, states, hidden, entering, befores, kept_lists, starts):
@@ -172,7 +172,7 @@ class BlockLoops:
         states, hidden, entering, *lists = carry
         hidden = stack(hidden[0], steps + 1, states[0]) if hidden else None
         if self.places == [0]:
-            entered = None if hidden is None else hidden[:-1]
+            entered = None if hidden is None else tf.cast(hidden[:-1], like.dtype)
         else:
             entered = stack(entering[0], steps, like) if entering else None
         return states, Trace(hidden, entered, *lists)
@@ -231,18 +231,18 @@ class BlockLoops:
                 results = write_each(results, start - first + place, [row[place] for row in rows])
             return d_states, d_weights, results, handles
 
-        flat = keras.tree.flatten(weights)
+        flat, like = keras.tree.flatten(weights), tf.cast(d_last[0], self.cell.compute_dtype)
         d_weights = [tf.zeros_like(weight) for weight in flat] if self.products or self.gate.has_weights else []
-        forms = [Form.of(each) for each in d_last[1:]], [Form.of(d_last[0], width) for width in self.gate.kept]
+        forms = [Form.of(each) for each in d_last[1:]], [Form.of(like, width) for width in self.gate.kept]
         handles = [[each.flow for each in lists] for lists in (trace.states, trace.kept)]
         d_states, d_inputs = list(d_last), []
         for first, stop in reversed(self.portions_of(number_of_steps(inputs))):
-            results = [make_list(stop - first, d_last[0], width) for _ in range(number)]
+            results = [make_list(stop - first, like, width) for _ in range(number)]
             carry = (d_states, d_weights, results, handles)
             for run in reversed(runs(first, stop, self.block)):
                 carry = over_run(run, functools.partial(body, first, run), carry, upward=False)
             d_states, d_weights, results, handles = carry
-            results = [stack(each, stop - first, d_last[0], width) for each in results]
+            results = [stack(each, stop - first, like, width) for each in results]
             if not self.products:
                 own = [self.portion(each, first, stop) for each in (inputs, trace.entering)]
                 d_own, found = self.products_back(*own, weights, results)
@@ -288,6 +288,7 @@ class BlockLoops:
         d_old = list(d_old)
         parts = [through] if len(self.places) == 1 else tf.split(through, len(self.places), -1)
         for place, own in zip(self.places, parts, strict=True):
+            own = tf.cast(own, old[place].dtype)
             d_old[place] = own if d_old[place] is None else d_old[place] + own
         if passed is not None:
             d_old = [one + other for one, other in zip(d_old, passed, strict=True)]

@@ -106,14 +106,14 @@ def _split(feed, parts):
         return [None] * parts if tensor is None else tf.split(tensor, sizes, axis)
 
     states = zip(*(cut(state, 0) for state in feed.states), strict=True)
-    noise = keras.tree.map_structure(lambda mask: cut(mask, len(mask.shape) - 2), feed.noise)
+    noise = [cut(mask, len(mask.shape) - 2) for mask in keras.tree.flatten(feed.noise)]
     each = zip(cut(feed.inputs, 1), states, cut(feed.mask, 1), strict=True)
     return [
         feed._replace(
             inputs=inputs,
             states=list(own),
             mask=mask,
-            noise={name: masks[part] for name, masks in noise.items()},
+            noise=keras.tree.pack_sequence_as(feed.noise, [masks[part] for masks in noise]),
         )
         for part, (inputs, own, mask) in enumerate(each)
     ]
