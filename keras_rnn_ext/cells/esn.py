@@ -10,8 +10,8 @@ from keras_rnn_ext.custom import GatedCell, Real, Weight, define_cell, layer_of
 @define_cell(
     "esn",
     "Jaeger 2001, The echo state approach to analysing and training recurrent neural networks, GMD report 148; the "
-    "leak: Jaeger, Lukoševičius, Popovici, Siewert 2007. Arguments and defaults are those of TensorFlow Addons, but "
-    "for `leak`, which is `leaky` there.",
+    "leak: Jaeger, Lukoševičius, Popovici, Siewert 2007. Defaults are those of TensorFlow Addons, where `leak` is "
+    "`leaky`; its `use_norm2` is not here.",
     variants=({}, {"leak": 0.3}, {"use_bias": False}),
 )
 class ESNCell(GatedCell):
@@ -19,15 +19,15 @@ class ESNCell(GatedCell):
 
     $$h_t = (1 - \alpha) h_{t-1} + \alpha\,\phi(x_t W + h_{t-1} U + b)$$
 
-    A share `connectivity` of the entries of $U$ is not zero, and $U$ is scaled to its `spectral_radius`. No weight is
-    trainable.
+    On average a share `connectivity` of the entries of $U$ is not zero, and $U$ is scaled to its `spectral_radius`. No
+    weight is trainable.
     """
 
     gates = 1
     states = ("h",)
     summed = pure = True
 
-    connectivity = Real(0.1, "the share of the entries of $U$ that are not zero", above=0, most=1)
+    connectivity = Real(0.1, "how likely an entry of $U$ is not to be zero", above=0, most=1)
     leak = Real(1.0, "$\\alpha$, how much of a state is new", above=0, most=1)
     spectral_radius = Real(0.9, "the largest absolute eigenvalue of $U$", above=0)
     kernel = Weight(("features", "width"), trainable=False)

@@ -1,7 +1,8 @@
 """The table of strategies: how a recurrence may be run over time, and which one a call gets.
 
-The engine adds its rows here; the layer asks. A row answers why it cannot serve a plan, and why another row is preferred; the
-first with neither reason runs. The last row, the plain loop, serves every plan and is the definition of right.
+The engine adds its rows here; the layer asks. A row answers why it cannot serve a plan, and why another row is
+preferred; the first with neither reason runs. The last row, the plain loop, serves every plan and is the definition of
+right.
 """
 
 import abc
