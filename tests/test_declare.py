@@ -211,11 +211,9 @@ class WideHidden(Plain):
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "bfloat16"])
-@pytest.mark.parametrize(
-    "cell", [lambda **o: WideHidden(4, **o), lambda **o: ext.SLSTMCell(4, **o), lambda **o: ext.LRUCell(4, **o)]
-)
+@pytest.mark.parametrize("cell", [WideHidden, ext.SLSTMCell, ext.LRUCell])
 def test_wide_states_stay_wide(cell, policy):
-    layer = MyRNN(cell(dtype=policy), stateful=True, dtype=policy)
+    layer = MyRNN(cell(4, dtype=policy), stateful=True, dtype=policy)
     layer(X, training=True)
     wide = [state.wide for state in layer.cell.declared_states()]
     kept = [keras.backend.standardize_dtype(state.dtype) == "float32" for state in keras.tree.flatten(layer.states)]

@@ -34,7 +34,7 @@ def test_its_layer_has_signature_documentation_and_checks():
         assert name in signature.parameters
     text = inspect.getdoc(MovingAverage)
     assert "fastest: number > 0 and <= 1; $\\rho$, the largest share of a step that is new. Default 1." in text
-    assert 'speed_initializer: of `speed`, $s$. Default `"zeros"`.' in text
+    assert 'speed_initializer: initializer of `speed`, $s$. Default `"zeros"`.' in text
     assert "moving average of candidates" in inspect.getdoc(MovingAverageCell)
     with pytest.raises(
         ValueError, match=r"`fastest` must be a number > 0 and <= 1. Received: fastest=2 \(of type int\)"

@@ -377,7 +377,7 @@ FOR_EVERY_KIND = (
     no_steps_give_initial_state,
 )
 
-PROPERTIES = {function.__name__: function for function in (*FOR_EVERY_CELL, *FOR_EVERY_KIND)}
+PROPERTIES = {function.__name__: function for function in (*FOR_EVERY_KIND, *FOR_EVERY_CELL)}
 
 
 def verify_contract(make_cell, case=None, oracle=None):
