@@ -52,7 +52,7 @@ def define_cell(name, source, *, variants=({},), multiple=1, package=None):
     >>> from keras_rnn_ext.custom import GatedCell, define_cell
     >>> @define_cell("decay", "A footnote.", package="my_lab")
     ... class DecayCell(GatedCell):
-    ...     "One step of a decay.\\n\\n$$h_t = (h_{t-1} + \\phi(x_t W + h_{t-1} U + b)) / 2$$"
+    ...     "One step of a decay: the mean of the state and a candidate."
     ...     states = ("h",)
     ...     summed = pure = True
     ...     def gate(self, projected, recurrent, states, weights):
