@@ -10,6 +10,7 @@ from keras_rnn_ext.custom import Activation, GatedCell, Real, Weight, define_cel
     "Ba, Kiros, Hinton 2016, Layer normalization, arXiv 1607.06450, equations 26 to 28; epsilon is that of their "
     "code. The gate z lets the candidate in, as there; in Keras's GRU, and in their code, it keeps the state. The "
     "offsets of the norms are one with the bias, but for that of $h\\,U_h$, which is left out.",
+    condition=10.0,
     variants=({}, {"use_bias": False}),
 )
 class LayerNormGRUCell(GatedCell):

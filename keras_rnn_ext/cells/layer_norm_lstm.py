@@ -10,6 +10,7 @@ from keras_rnn_ext.custom import Activation, Flag, GatedCell, Real, Weight, defi
     "Ba, Kiros, Hinton 2016, Layer normalization, arXiv 1607.06450, equations 20 to 22; epsilon is that of their "
     "code. The offsets of the two inner norms are one with the bias. TensorFlow Addons carries the normalised c on: "
     "`carry_normalized=True`, with `epsilon=1e-3`.",
+    condition=10.0,
     variants=({}, {"carry_normalized": True}, {"use_bias": False}),
 )
 class LayerNormLSTMCell(GatedCell):

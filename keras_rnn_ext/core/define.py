@@ -20,6 +20,7 @@ class Row:
         source: the paper.
         variants: arguments beside `units` that change the mathematics: each is tested on its own.
         multiple: what `units` has to be a multiple of in the tests of all variants.
+        condition: by how much more than others it amplifies rounding, of which tests allow so much more.
         layer: the class of its layer.
     """
 
@@ -28,6 +29,7 @@ class Row:
     source: str
     variants: tuple[dict, ...] = ({},)
     multiple: int = 1
+    condition: float = 1.0
     layer: Any = None
 
 
@@ -35,7 +37,7 @@ class Row:
 CATALOGUE: dict[type, Row] = {}
 
 
-def define_cell(name, source, *, variants=({},), multiple=1, package=None):
+def define_cell(name, source, *, variants=({},), multiple=1, condition=1.0, package=None):
     """Class decorator for a cell: registers it for saving and completes its documentation.
 
     Args:
@@ -43,6 +45,8 @@ def define_cell(name, source, *, variants=({},), multiple=1, package=None):
         source: the paper that it comes from, for the documentation.
         variants: arguments beside `units` that change the mathematics, a dict for each variant: tests try them.
         multiple: what `units` has to be a multiple of in these tests.
+        condition: by how much more than others the cell amplifies rounding: a norm of two units that are nearly the
+            same amplifies it without bounds. Tests allow so much more.
         package: the package that the class is registered for. `.keras` files hold this name and the class's. Default:
             the top-level package that it stands in; in a script `"Custom"`.
 
@@ -69,7 +73,7 @@ def define_cell(name, source, *, variants=({},), multiple=1, package=None):
         home = cls.__module__.partition(".")[0]
         registered_for = package or ("Custom" if home == "__main__" else home)
         if registered_for == PACKAGE:
-            CATALOGUE[cls] = Row(name, cls, source, tuple(variants), multiple)
+            CATALOGUE[cls] = Row(name, cls, source, tuple(variants), multiple, condition)
         return keras.saving.register_keras_serializable(package=registered_for)(cls)
 
     return decorate

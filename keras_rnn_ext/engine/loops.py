@@ -213,11 +213,13 @@ class CellInside(Strategy):
 class ParallelScan(Strategy):
     """A linear cell: all steps side by side, with a gradient of its own.
 
-    `linear_scan(decay, added, start)` gives all states; `join(real, imaginary)` makes complex numbers.
+    `linear_scan(decay, added, start)` gives all states; `join(real, imaginary)` makes complex numbers. With
+    `takes_constant` a decay without an axis of time is the same for all steps.
     """
 
     linear_scan: object
     join: object
+    takes_constant: bool = False
     name: str = "parallel scan"
     summary: str = "the steps of a linear cell side by side"
 
@@ -232,17 +234,17 @@ class ParallelScan(Strategy):
         cell, (start,) = plan.recurrence, feed.states
         weights, noise = cell.ready(feed.weights, feed.noise)
         projected = cell.project(feed.inputs, weights, noise)
-        decay, added = (ops.cast(each, start.dtype) for each in cell.coefficients(projected, weights))
-        # A decay may be the same for all steps.
-        given = decay, added = ops.broadcast_to(decay, ops.shape(added)), added
+        given = decay, added = [ops.cast(each, start.dtype) for each in cell.coefficients(projected, weights)]
         # What leaves a state as it is.
         one = ops.convert_to_tensor([[1.0], [0.0]] if cell.is_complex else 1.0, start.dtype)
         for share in (noise["share"] if plan.zoneout else {}).values():
             share = ops.cast(share, start.dtype)
             decay, added = share * decay + (1 - share) * one, share * added
         if feed.mask is not None:
-            kept = ops.broadcast_to(one, ops.shape(decay))
+            decay, kept = (ops.broadcast_to(each, ops.shape(added)) for each in (decay, one))
             decay, added = select(feed.mask, decay, kept), select(feed.mask, added, ops.zeros_like(added))
+        is_constant = self.takes_constant and len(decay.shape) < len(added.shape)
+        decay = ops.broadcast_to(decay, ops.shape(start if is_constant else added))
         states = self._scan(cell, decay, added, start)
         # Where there may be no steps, the last state may be the first.
         last = states[-1] if plan.steps else ops.concatenate([start[None], states[-1:]])[-1]

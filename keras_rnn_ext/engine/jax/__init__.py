@@ -127,7 +127,7 @@ enrol(
             CellByCell(),
             CellInside(),
             CudnnRow(),
-            ParallelScan(linear_scan, jax.lax.complex),
+            ParallelScan(linear_scan, jax.lax.complex, takes_constant=True),
             TangentLoop(),
             HoistedLoop(scan),
             LoopWithVariables(),

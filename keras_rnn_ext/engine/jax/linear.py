@@ -14,16 +14,21 @@ def linear_scan(decay, inputs, start):
     r"""All states of $s_t = a_t \odot s_{t-1} + x_t$.
 
     Args:
-        decay: $a$, `(steps, batch, ...)`, real or complex.
-        inputs: $x$, in the shape and type of `decay`.
+        decay: $a$, `(steps, batch, ...)`, real or complex; or `(batch, ...)`, the same for all steps.
+        inputs: $x$, `(steps, batch, ...)`, in the type of `decay`.
         start: $s_0$, `(batch, ...)`.
 
     Returns:
         The states $s_1, s_2, \dots$, in the shape and type of `inputs`.
     """
 
+    is_constant = decay.ndim < inputs.ndim
     # Either all of them have tangents now or none: `jax.checkpoint` fails where a solver has some.
     decay, inputs, start = lax.optimization_barrier((decay, inputs, start))
+
+    def entries(values):
+        """What the steps get: a decay of their own, or none."""
+        return (values,) if is_constant else (values, decay)
 
     def system(unknown):
         start, states = unknown
@@ -33,21 +38,21 @@ def linear_scan(decay, inputs, start):
         start, inputs = right
 
         def step(state, entry):
-            decay, value = entry
-            state = value + decay * state
+            value, *own = entry
+            state = value + (own[0] if own else decay) * state
             return state, state
 
-        return start, lax.scan(step, start, (decay, inputs))[1]
+        return start, lax.scan(step, start, entries(inputs))[1]
 
     def solve_transposed(_, right):
         start, upstream = right
 
         def step(later, entry):
-            decay, value = entry
+            value, *own = entry
             adjoint = value + later
-            return decay * adjoint, adjoint
+            return (own[0] if own else decay) * adjoint, adjoint
 
-        later, adjoints = lax.scan(step, jnp.zeros_like(start), (decay, upstream), reverse=True)
+        later, adjoints = lax.scan(step, jnp.zeros_like(start), entries(upstream), reverse=True)
         return start + later, adjoints
 
     _, states = lax.custom_linear_solve(system, (start, inputs), solve, solve_transposed)
