@@ -1,8 +1,7 @@
 """Every cell of the catalogue: its oracle, and the contract.
 
-Each variant of each cell is held against its oracle, each cell against two properties, one cell of each kind against all
-of them.
-`pytest --deep` holds all against all.
+Each variant of each cell is held against its oracle, each cell against two properties, and one cell of each kind against
+all of them. `pytest --deep` holds all against all.
 """
 
 import dataclasses
@@ -88,7 +87,7 @@ def test_kind_keeps_the_contract(make_cell, check, policy):
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize("check", (*FOR_EVERY_CELL, *FOR_EVERY_KIND), ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", [*FOR_EVERY_CELL, *FOR_EVERY_KIND], ids=lambda check: check.__name__)
 @pytest.mark.parametrize(("row", "variant"), VARIANTS, ids=IDS)
 def test_cell_keeps_the_whole_contract(row, variant, check, policy):
     @few(5)
