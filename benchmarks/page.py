@@ -150,8 +150,8 @@ def _mode(mode: str, results: dict) -> str:
 CELLS = """### Every cell
 
 Our layer beside the same cell in `keras.layers.RNN`, forward and gradient, in a graph that takes any batch size. The
-ratio is Keras's time over ours. `MGU` has two products in a step, one after the other, so that it runs as in Keras. What
-the linear ones gain grows with the number of steps: see below.
+ratio is Keras's time over ours. `MGU` has two products in a step, one after the other, so that it runs as in Keras.
+What the linear ones gain grows with the number of steps: see below.
 
 """
 LONG_CELLS = """### Linear cells with 4,096 steps

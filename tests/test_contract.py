@@ -1,7 +1,7 @@
 """Every cell of the catalogue: its oracle, and the contract.
 
-Each variant of each cell is held against its oracle, each cell against two properties, and one cell of each kind against
-all of them. `pytest --deep` holds all against all.
+Each variant of each cell is held against its oracle, each cell against two properties, and one cell of each kind
+against all of them. `pytest --deep` holds all against all.
 """
 
 import dataclasses
