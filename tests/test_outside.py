@@ -63,3 +63,15 @@ def test_it_gets_the_fast_rows():
     layer = MovingAverage(64)
     layer.build((4, 30, 3))
     assert layer.explain(4, 30, training=True).startswith(f"backend {BACKEND}: {fast}")
+
+
+def test_the_page_on_cells_of_your_own(tmp_path, monkeypatch):
+    """Its first example: from equations to a model that is trained, saved and loaded."""
+    page = (OUTSIDE.parents[1] / "docs" / "custom_cells.md").read_text(encoding="utf-8")
+    example = page.split("```python\n")[1].split("```")[0]
+    assert len(example.splitlines()) <= 40
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "my_lab"}
+    exec(compile(example, "custom_cells.md", "exec"), names)
+    assert keras.saving.get_registered_name(names["Leaky"]) == "my_lab>Leaky"
+    assert (tmp_path / "leaky.keras").exists()
