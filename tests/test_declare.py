@@ -9,7 +9,18 @@ from keras import ops
 
 import keras_rnn_ext as ext
 from keras_rnn_ext import MyLSTMCell, MyRNN, ZoneoutWrapper
-from keras_rnn_ext.custom import Argument, GatedCell, Heads, Integer, LinearCell, Real, State, define_cell, layer_of
+from keras_rnn_ext.custom import (
+    Argument,
+    GatedCell,
+    Heads,
+    Integer,
+    LinearCell,
+    Real,
+    RecurrentCell,
+    State,
+    define_cell,
+    layer_of,
+)
 from keras_rnn_ext.registry import ROWS
 from tests.helpers import BACKEND, assert_close, to_numpy
 
@@ -222,6 +233,28 @@ def test_wide_states_stay_wide(cell, policy):
     model = keras.Sequential([keras.Input((6, 3)), MyRNN(cell(4, dtype=policy), dtype=policy), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     model.fit(X, X.mean(axis=(1, 2)), verbose=0)
+
+
+def test_a_layer_of_a_cell_that_reads_images():
+    class PixelsCell(RecurrentCell):
+        """The mean of all pixels, step by step."""
+
+        units = Integer(sentence="the size of the state")
+        states = ("h",)
+        pure = True
+
+        def project(self, inputs, weights, noise):
+            return ops.mean(inputs, axis=(-1, -2, -3))[..., None]
+
+        def recur(self, projected, states, weights, noise):
+            hidden = 0.5 * states[0] + projected
+            return hidden, [hidden]
+
+    define_cell("pixels", "None.", package="outside")(PixelsCell)
+    layer = layer_of(PixelsCell)(4, return_sequences=True)
+    images = np.random.default_rng(0).normal(size=(2, 5, 3, 3, 1)).astype("float32")
+    assert tuple(layer(images).shape) == (2, 5, 4)
+    assert_close(to_numpy(layer(images))[:, 0, 0], images[:, 0].mean(axis=(1, 2, 3)), 1e-5)
 
 
 def test_where_a_class_is_registered():

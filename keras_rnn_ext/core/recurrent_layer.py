@@ -10,6 +10,7 @@ from keras_rnn_ext.core.arguments import parameters, serialize
 from keras_rnn_ext.core.declare import Argument, KerasObject
 from keras_rnn_ext.core.define import CATALOGUE
 from keras_rnn_ext.core.describe import describe_layer
+from keras_rnn_ext.core.kernel_cell import ProjectedCell
 from keras_rnn_ext.core.layer import MyRNN
 from keras_rnn_ext.core.layer_words import LAYER_ARGUMENTS, LAYER_SECTIONS
 
@@ -59,11 +60,14 @@ class RecurrentLayer(MyRNN):
                     f"Received: use_cudnn={use_cudnn!r}"
                 )
         MyRNN.__init__(self, own_cell, **options)
-        self.input_spec = keras.InputSpec(ndim=3)
+        if isinstance(own_cell, ProjectedCell):
+            self.input_spec = keras.InputSpec(ndim=3)
 
     def build(self, sequences_shape, initial_state_shape=None):
         super().build(sequences_shape, initial_state_shape)
-        self.input_spec = keras.InputSpec(ndim=3, axes={-1: sequences_shape[-1]})
+        # A cell without a kernel for vectors may read steps of any shape.
+        if isinstance(self.cell, ProjectedCell):
+            self.input_spec = keras.InputSpec(ndim=3, axes={-1: sequences_shape[-1]})
 
     def get_config(self):
         config = super().get_config()
