@@ -357,12 +357,12 @@ def equals_oracle(make_cell, case, step):
     gradients = strategy.engine().gradients(loss, tensors)
     outputs, *last = layer(inputs, initial_state=states)
     # A state is a mix of the one before and of the candidate: they can cancel.
-    assert_same((outputs, last), list(expected), "values beside the oracle's", 10 * case.tolerance, scale=1.0)
+    assert_same((outputs, last), list(expected), "values beside the oracle's", case.tolerance, scale=1.0)
     by_inputs, by_states, by_weights = reference.gradients(
         step, exact[0], exact[1:], exact_weights, options, cotangents
     )
     wanted = [by_inputs, *by_states, *by_weights.values()]
-    assert_same(gradients, wanted, "gradients beside the oracle's", 100 * case.tolerance, scale=1.0)
+    assert_same(gradients, wanted, "gradients beside the oracle's", 10 * case.tolerance, scale=1.0)
 
 
 # Held for every cell of the catalogue in each variant, beside its oracle.
