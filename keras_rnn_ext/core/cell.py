@@ -136,8 +136,20 @@ class RecurrentCell(Declared, DropoutRNNCell, keras.layers.Layer, abstract=True)
     def gather_weights(self):
         """The weights by name, as tensors in the compute dtype."""
         weights = {name: ops.cast(getattr(self, name), self.compute_dtype) for name in self._weight_names}
+        weights = self.derive(weights)
         by_row = [name for name, weight in self.declared_weights().items() if weight.by_row and name in weights]
         return {**weights, **{name: ops.unstack(weights[name], axis=0) for name in by_row}}
+
+    def derive(self, weights):
+        """The weights as the mathematics read them: what is made of weights alone is made here, once for a sequence.
+
+        Args:
+            weights: dict of tensors by name.
+
+        Returns:
+            Such a dict, with more, fewer, or other tensors.
+        """
+        return weights
 
     # Randomness: drawn before the loop, handed to every step
 

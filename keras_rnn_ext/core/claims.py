@@ -3,7 +3,18 @@
 import functools
 
 # Everything that a step may run. Whoever overrides one of these computes something else.
-MATHEMATICS = ("call", "step", "recur", "gate", "recurrent", "project", "ready", "gather_weights", "draw_noise")
+MATHEMATICS = (
+    "call",
+    "step",
+    "recur",
+    "gate",
+    "recurrent",
+    "project",
+    "ready",
+    "gather_weights",
+    "derive",
+    "draw_noise",
+)
 
 
 @functools.cache

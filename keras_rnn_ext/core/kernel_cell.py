@@ -71,6 +71,19 @@ class KernelCell(ProjectedCell, abstract=True):
     forget_gate = 0
     unit_forget_bias: Any = False
 
+    # How many columns, in units, `recurrent_kernel` has; None: as many as `kernel`.
+    recurrent_gates: int | None = None
+
+    @property
+    def projected_width(self):
+        """How many columns `project` gives: as many as `kernel` has, unless the class overrides `project`."""
+        return self.width
+
+    @property
+    def recurrent_width(self):
+        """How many columns the product of the states has."""
+        return (self.gates if self.recurrent_gates is None else self.recurrent_gates) * self.units
+
     def initializer_of(self, name):
         if name == "bias" and self.unit_forget_bias:
             return self._with_forget_bias

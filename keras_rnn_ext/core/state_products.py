@@ -35,6 +35,10 @@ class StateProduct(abc.ABC):
         """Which of the cell's states enter."""
         return [cell.state_names.index(name) for name in self.reads] or [0]
 
+    def size(self, cell):
+        """How wide what enters is: `units` for each state, unless the cell declares something else."""
+        return sum(cell.state_sizes[place] for place in self.places(cell))
+
     @abc.abstractmethod
     def shape(self, cell):
         """The shape of `recurrent_kernel`."""
@@ -65,7 +69,7 @@ class Dense(StateProduct):
     takes_parts = True
 
     def shape(self, cell):
-        return (len(self.places(cell)) * cell.units, cell.width)
+        return (self.size(cell), cell.recurrent_width)
 
     def multiply(self, values, weights, noise):
         multiplied = product(values, weights["recurrent_kernel"], noise)
@@ -83,7 +87,7 @@ class Diagonal(StateProduct):
     """A vector for each gate, `(gates, units)`: $u \\odot h$. Each unit sees itself alone."""
 
     def shape(self, cell):
-        return (cell.gates, cell.units)
+        return (cell.recurrent_width // cell.units, cell.units)
 
     def multiply(self, values, weights, noise):
         values, vectors = _masked(values, noise), ops.unstack(weights["recurrent_kernel"], axis=0)
@@ -115,7 +119,7 @@ class Heads(StateProduct):
 
     def shape(self, cell):
         heads = getattr(cell, self._count)
-        return (heads, cell.units // heads, cell.width // heads)
+        return (heads, cell.units // heads, cell.recurrent_width // heads)
 
     def multiply(self, values, weights, noise):
         kernel = weights["recurrent_kernel"]
@@ -153,7 +157,7 @@ class LowRank(StateProduct):
         self.names = ("recurrent_kernel", second)
 
     def shape(self, cell):
-        return (len(self.places(cell)) * cell.units, getattr(cell, self._rank))
+        return (self.size(cell), getattr(cell, self._rank))
 
     def multiply(self, values, weights, noise):
         first, second = (weights[name] for name in self.names)

@@ -34,7 +34,7 @@ def hoisting_pays(plan):
     cell, batch = plan.recurrence, plan.batch or USUAL_BATCH
     if jax.default_backend() != "cpu" or not cell.is_gated or cell.features is None:
         return True
-    if cell.features > cell.gates * cell.units:
+    if cell.features > cell.projected_width:
         return True
     if plan.noisy and cell.recurrent_dropout:
         # A step of a product per gate has something to do beside its input product.

@@ -204,8 +204,8 @@ class BlockLoops:
         """The gradients of inputs, states and weights, the last as a flat list."""
         transposed = self.cell.transposed(weights)
         # By step: the gradient of the inputs, or what it is made of later.
-        width = inputs.shape[-1] if self.products else self.cell.gates * self.cell.units
-        number = 1 if self.products or self.gate.summed else 2
+        widths = [self.cell.projected_width, self.cell.recurrent_width][: 1 if self.gate.summed else 2]
+        widths = [inputs.shape[-1]] if self.products else widths
 
         def body(first, run, turn, d_states, d_weights, results, handles):
             start, count = run.start(turn), run.size
@@ -237,12 +237,13 @@ class BlockLoops:
         handles = [[each.flow for each in lists] for lists in (trace.states, trace.kept)]
         d_states, d_inputs = list(d_last), []
         for first, stop in reversed(self.portions_of(number_of_steps(inputs))):
-            results = [make_list(stop - first, like, width) for _ in range(number)]
+            results = [make_list(stop - first, like, width) for width in widths]
             carry = (d_states, d_weights, results, handles)
             for run in reversed(runs(first, stop, self.block)):
                 carry = over_run(run, functools.partial(body, first, run), carry, upward=False)
             d_states, d_weights, results, handles = carry
-            results = [stack(each, stop - first, like, width) for each in results]
+            pairs = zip(results, widths, strict=True)
+            results = [stack(each, stop - first, like, width) for each, width in pairs]
             if not self.products:
                 own = [self.portion(each, first, stop) for each in (inputs, trace.entering)]
                 d_own, found = self.products_back(*own, weights, results)
@@ -286,7 +287,11 @@ class BlockLoops:
         rows, d_old, d_weights = self.gate.backward(kept, old, new, d_new, weights)
         through = self.cell.gradient_to_hidden(rows[-1], transposed, self.noise)
         d_old = list(d_old)
-        parts = [through] if len(self.places) == 1 else tf.split(through, len(self.places), -1)
+        parts = (
+            tf.split(through, [old[place].shape[-1] for place in self.places], -1)
+            if len(self.places) > 1
+            else [through]
+        )
         for place, own in zip(self.places, parts, strict=True):
             own = tf.cast(own, old[place].dtype)
             d_old[place] = own if d_old[place] is None else d_old[place] + own

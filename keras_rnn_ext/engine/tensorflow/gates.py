@@ -30,8 +30,8 @@ class AnyGate:
     @property
     def kept(self):
         """The widths of what a forward step keeps for the backward one."""
-        width = self.cell.gates * self.cell.units
-        return (width,) if self.summed else (width, width)
+        projected = self.cell.projected_width
+        return (projected,) if self.summed else (projected, self.cell.recurrent_width)
 
     def forward(self, projected, recurrent, states, weights):
         """`(new states, what to keep)`. The output is the first of the new states."""
