@@ -1,18 +1,8 @@
 """What a cell of your own is made of. See the page "Write your own cell"."""
 
+from keras_rnn_ext.core.argument_kinds import Activation, Argument, Choice, Flag, Integer, KerasObject, Rate, Real
 from keras_rnn_ext.core.cell import RecurrentCell, is_function
-from keras_rnn_ext.core.declare import (
-    Activation,
-    Argument,
-    Choice,
-    Flag,
-    Integer,
-    KerasObject,
-    Rate,
-    Real,
-    State,
-    Weight,
-)
+from keras_rnn_ext.core.declare import State, Weight
 from keras_rnn_ext.core.define import define_cell
 from keras_rnn_ext.core.dropout_products import product
 from keras_rnn_ext.core.kernel_cell import GatedCell, KernelCell

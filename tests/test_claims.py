@@ -7,7 +7,8 @@ from keras import ops
 
 from keras_rnn_ext import MyGRUCell, MyLSTMCell, MyRNN, MyStackedRNNCells
 from keras_rnn_ext.custom import GatedCell, RecurrentCell, RecurrentLayer
-from keras_rnn_ext.testing.contract import Case, strategies_agree
+from keras_rnn_ext.testing import Case
+from keras_rnn_ext.testing.contract import strategies_agree
 from tests.helpers import BACKEND, assert_close, to_numpy
 
 SEQUENCES = np.random.default_rng(0).normal(size=(2, 12, 3)).astype("float32")

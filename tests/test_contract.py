@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from keras_rnn_ext import MyRNN, MyStackedRNNCells, ZoneoutWrapper, cells
 from keras_rnn_ext.registry import ROWS, get, list_cells
-from keras_rnn_ext.testing import equals_oracle, verify_contract
-from keras_rnn_ext.testing.contract import FOR_EVERY_CELL, FOR_EVERY_KIND, Case
+from keras_rnn_ext.testing import Case, equals_oracle, verify_contract
+from keras_rnn_ext.testing.contract import FOR_EVERY_CELL, FOR_EVERY_KIND
 from tests.helpers import WIDEST, precision
 
 VARIANTS = [(row, variant) for row in ROWS for variant in row.variants]

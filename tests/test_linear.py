@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_rnn_ext import LRU, MinGRU, MinLSTM
 from keras_rnn_ext.core import strategy
-from keras_rnn_ext.testing.contract import assert_same
+from keras_rnn_ext.testing.cases import assert_same
 from tests.helpers import BACKEND, RTOL, WIDEST, assert_close, precision, to_numpy, values_and_gradients
 
 linear_scan = importlib.import_module(f"keras_rnn_ext.engine.{BACKEND}.linear").linear_scan

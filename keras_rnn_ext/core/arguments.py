@@ -91,6 +91,14 @@ def serialize(name, value):
     return _KERAS_OBJECTS[_ending(name)].serialize(value) if _ending(name) else value
 
 
+def bind(signature, cls, *args, **kwargs):
+    """`signature.bind(*args, **kwargs)`, with an error that names the class and its arguments."""
+    try:
+        return signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{cls.__name__}: {error}. Its arguments: {signature}") from None
+
+
 def is_made(init):
     """Whether an `__init__` was made from declarations."""
     return getattr(init, "is_made", False)

@@ -5,9 +5,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_rnn_ext.core.argument_kinds import Activation, Flag, Integer, Rate, Seed
 from keras_rnn_ext.core.cell import RecurrentCell
 from keras_rnn_ext.core.claims import holds
-from keras_rnn_ext.core.declare import Activation, Flag, Integer, Rate, Seed, Weight
+from keras_rnn_ext.core.declare import Weight
 from keras_rnn_ext.core.dropout_products import listed_by_gate, per_gate, product
 from keras_rnn_ext.core.state_products import Dense, StateProduct
 

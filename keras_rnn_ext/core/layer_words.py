@@ -1,6 +1,6 @@
 """What the documentation of every recurrent layer says in the same words."""
 
-from keras_rnn_ext.core.declare import Argument, Flag
+from keras_rnn_ext.core.argument_kinds import Argument, Flag
 from keras_rnn_ext.core.describe import section
 
 LAYER_ARGUMENTS = {

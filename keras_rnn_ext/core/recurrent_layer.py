@@ -6,8 +6,8 @@ import types
 
 import keras
 
-from keras_rnn_ext.core.arguments import parameters, serialize
-from keras_rnn_ext.core.declare import Argument, KerasObject
+from keras_rnn_ext.core.argument_kinds import Argument, KerasObject
+from keras_rnn_ext.core.arguments import bind, parameters, serialize
 from keras_rnn_ext.core.define import CATALOGUE
 from keras_rnn_ext.core.describe import describe_layer
 from keras_rnn_ext.core.kernel_cell import ProjectedCell
@@ -113,11 +113,7 @@ def _layer_init(layer, cell, tail):
     cell_name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", layer.__name__.removeprefix("My"))
 
     def __init__(self, *args, **kwargs):
-        try:
-            given = signature.bind(self, *args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{layer.__name__}: {error}. Its arguments: {signature}") from None
-        arguments = dict(given.arguments)
+        arguments = dict(bind(signature, layer, self, *args, **kwargs).arguments)
         del arguments["self"]
         options = {**arguments.pop("kwargs", {}), **arguments}
         cell_options = {name: options.pop(name) for name in cell_parameters if name in options}

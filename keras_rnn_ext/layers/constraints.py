@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_rnn_ext.core.declare import Real
+from keras_rnn_ext.core.argument_kinds import Real
 from keras_rnn_ext.core.registration import register
 
 

@@ -3,9 +3,9 @@
 import keras
 from keras import ops
 
+from keras_rnn_ext.core.argument_kinds import Real, Seed
 from keras_rnn_ext.core.arguments import Configured
 from keras_rnn_ext.core.compat import DropoutRNNCell
-from keras_rnn_ext.core.declare import Real, Seed
 from keras_rnn_ext.core.noise import blend_step
 from keras_rnn_ext.core.recurrence import accepts, cell_output_size
 from keras_rnn_ext.core.registration import register

@@ -17,58 +17,7 @@ from keras_rnn_ext.core import strategy
 from keras_rnn_ext.core.layer import MyRNN
 from keras_rnn_ext.core.state import listed
 from keras_rnn_ext.testing import oracle as reference
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """Sizes of a test, the seed of its numbers, and how many times more than others the cell amplifies rounding."""
-
-    batch: int = 3
-    steps: int = 5
-    features: int = 2
-    seed: int = 0
-    condition: float = 1.0
-
-    @property
-    def tolerance(self):
-        """Largest relative difference that rounding explains."""
-        return tolerance() * self.condition
-
-    def sequences(self):
-        shape = (self.batch, self.steps, self.features)
-        return np.random.default_rng(self.seed).normal(size=shape).astype(_dtype())
-
-    def lengths(self):
-        """The length of each row, from 0 (nothing is valid) to all steps."""
-        return np.random.default_rng(self.seed + 1).integers(0, self.steps + 1, self.batch)
-
-    def mask(self):
-        return np.random.default_rng(self.seed + 2).random((self.batch, self.steps)) < 0.6
-
-
-def _dtype():
-    return keras.config.dtype_policy().compute_dtype
-
-
-def tolerance():
-    """Largest difference that rounding explains, relative to the largest number: by Keras's dtype policy."""
-    return {"float64": 1e-12, "float32": 1e-6}[_dtype()]
-
-
-def assert_same(actual, expected, what, rtol=None, scale=0.0):
-    """Equal structure and, relative to the largest number of each tensor, equal values.
-
-    `scale` is the size of the terms that the values are sums of, where these can cancel.
-    """
-    actual, expected = keras.tree.flatten(actual), keras.tree.flatten(expected)
-    assert len(actual) == len(expected), f"{what}: {len(actual)} tensors, expected {len(expected)}"
-    for left, right in zip(actual, expected, strict=True):
-        left, right = ops.convert_to_numpy(left), ops.convert_to_numpy(right)
-        assert left.shape == right.shape, f"{what}: shape {left.shape}, expected {right.shape}"
-        if right.size:
-            error = float(np.abs(left - right).max()) / max(float(np.abs(right).max()), scale, 1e-30)
-            # A NaN fails too.
-            assert error <= (rtol or tolerance()), f"{what}: relative error {error:.2e}"
+from keras_rnn_ext.testing.cases import Case, assert_same, compute_dtype, tolerance
 
 
 def _layer(make_cell, case, **options):
@@ -208,7 +157,7 @@ def unknown_lengths_are_known_ones(make_cell, case):
     model = keras.Model(inputs, layer(inputs))
     for steps in (case.steps, case.steps + 3):
         # Numbers that are the same in float32, which `predict` makes of them.
-        sequences = dataclasses.replace(case, steps=steps).sequences().astype("float32").astype(_dtype())
+        sequences = dataclasses.replace(case, steps=steps).sequences().astype("float32").astype(compute_dtype())
         assert_same(model.predict(sequences, verbose=0), layer(sequences), f"what `predict` gives for {steps} steps")
 
 
@@ -313,7 +262,7 @@ def no_steps_give_initial_state(make_cell, case):
     layer.return_sequences = False
     for training in (False, True):
         output, *last_states = layer(nothing, initial_state=states, training=training)
-        assert_same(output, np.zeros(output.shape, _dtype()), "the last output of no steps")
+        assert_same(output, np.zeros(output.shape, compute_dtype()), "the last output of no steps")
         assert_same(last_states, states, "states after no steps")
 
 
@@ -333,12 +282,12 @@ def equals_oracle(make_cell, case, step):
     for variable in variables:
         # Zeros and ones, as many weights are at first, would hide what they do.
         change = 0.3 * random.normal(size=variable.shape)
-        variable.assign(ops.convert_to_numpy(variable) + change.astype(_dtype()))
+        variable.assign(ops.convert_to_numpy(variable) + change.astype(compute_dtype()))
     weights = {variable.name: ops.convert_to_numpy(variable) for variable in variables}
     states = []
     for state, shape in zip(cell.declared_states(), cell.get_initial_state(case.batch), strict=True):
         drawn = random.normal(size=tuple(shape.shape))
-        states.append((np.abs(drawn) + 0.5 if state.positive else drawn).astype(_dtype()))
+        states.append((np.abs(drawn) + 0.5 if state.positive else drawn).astype(compute_dtype()))
     exact = [each.astype("float64") for each in (inputs, *states)]
     exact_weights = {name: value.astype("float64") for name, value in weights.items()}
     options = cell.get_config()
