@@ -3,6 +3,7 @@
     python -m benchmarks                                   # everything, half an hour or more
     python -m benchmarks W3 W8 --peers keras torch.nn      # some workloads, some peers
     python -m benchmarks cells                             # every cell of the catalogue
+    python -m benchmarks torchrecurrent                    # every cell that torchrecurrent has too; see its --help
     python -m benchmarks --memory --json tensorflow.json   # with peak memory; keeps the results
     python -m benchmarks --page benchmarks/results/*.json  # writes docs/benchmarks.md from such files, oldest first
 
@@ -15,6 +16,7 @@ import json
 import os
 import pathlib
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -114,6 +116,11 @@ def show_list() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and gives the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["torchrecurrent"]:
+        from benchmarks import torch_cells
+
+        return torch_cells.main(arguments[1:])
     parser = make_parser()
     options = parser.parse_args(arguments)
     try:

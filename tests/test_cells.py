@@ -130,7 +130,139 @@ def test_the_bound_of_independent_units():
         ext.MaxAbsolute(0)
 
 
+def test_light_grus_take_products_that_were_made_before():
+    plain = built("li_gru", bias_initializer="random_normal")
+    own = weights_of(plain)
+    projected = get("li_gru").layer(6, return_sequences=True, projected_inputs=True)
+    projected.build((3, 9, 12))
+    set_weights(projected, **own)
+    assert [variable.name for variable in projected.cell.weights] == ["recurrent_kernel", "bias"]
+    assert_close(to_numpy(projected(X @ own["kernel"])), to_numpy(plain(X)), RTOL)
+    with pytest.raises(ValueError, match=r"must have 2 \* units = 12 features. Received: 4 features"):
+        built("li_gru", projected_inputs=True)
+
+
+def test_forget_gates_of_janet_start_with_memories_of_all_lengths():
+    bias = weights_of(built("janet", units=500, max_steps=100))["bias"]
+    assert 0 <= bias[:500].min() < 1
+    assert 4.5 < bias[:500].max() <= np.log(99)
+    assert not bias[500:].any()
+    assert not weights_of(built("janet", max_steps=None))["bias"].any()
+
+
+def test_star_starts_with_memories_of_all_lengths():
+    bias = weights_of(built("star", units=500, max_steps=100))["bias"]
+    assert -np.log(99) <= bias[500:].min() < -4.5
+    assert -1 < bias[500:].max() <= 0
+    assert not bias[:500].any()
+
+
+def test_an_lstm_that_projects_onto_itself_is_an_lstm():
+    projected = built("projected_lstm", projection_initializer="identity", peepholes=False)
+    plain = built("lstm")
+    set_weights(plain, **weights_of(projected))
+    assert_same_layers(projected, plain)
+
+
+def test_low_ranks_are_products():
+    low, full = built("fast_grnn", kernel_rank=2, recurrent_rank=3), built("fast_grnn")
+    own = weights_of(low)
+    whole = {name: own[name] @ own[f"second_{name}"] for name in ("kernel", "recurrent_kernel")}
+    set_weights(full, **own | whole)
+    assert_same_layers(low, full)
+
+
+def test_the_first_input_alone_has_none_before_it():
+    one, two = built("qrnn", window=1), built("qrnn", window=2)
+    own = weights_of(one)
+    set_weights(two, **own | {"kernel": np.concatenate([own["kernel"], np.zeros_like(own["kernel"])])})
+    assert_same_layers(one, two)
+
+
+def test_a_window_of_two_sees_the_valid_input_before():
+    layer = built("qrnn", window=2)
+    holes = np.array([[False, True, True, False, False, True, True, True, False]] * 3)
+    dense = to_numpy(layer(X[:, holes[0]]))
+    dirty = np.where(holes[..., None], X, np.nan).astype("float32")
+    assert_close(to_numpy(layer(dirty, mask=holes))[:, holes[0]], dense, RTOL)
+
+
+def test_antisymmetric_weights_only_turn():
+    cell = built("antisymmetric_rnn", gamma=0.2).cell
+    kernel = to_numpy(cell.gather_weights()["recurrent_kernel"])
+    assert_close(kernel + kernel.T, -0.4 * np.eye(6, dtype="float32"), RTOL)
+
+
+def test_decays_of_rglru_start_in_their_range():
+    own = weights_of(built("rglru", units=300, min_radius=0.6, max_radius=0.8))
+    decay = (1 / (1 + np.exp(-own["decay_log"].astype("float64")))) ** 8
+    assert 0.6 - 1e-5 <= decay.min() < 0.62
+    assert 0.78 < decay.max() <= 0.8 + 1e-5
+
+
+def test_phases_rates_and_signs_start_in_their_ranges():
+    own = weights_of(built("phased_lstm", units=200))
+    assert 1 <= own["period"].min() < 2
+    assert 500 < own["period"].max() <= 1000
+    assert (own["phase"] >= 0).all()
+    assert (own["phase"] <= own["period"]).all()
+    assert_close(own["ratio"], np.full(200, 0.05, "float32"), RTOL)
+    own = weights_of(built("ltc", units=30))
+    softplus = {name: np.log1p(np.exp(own[name].astype("float64"))) for name in ("cm", "w")}
+    assert 0.4 - 1e-6 <= softplus["cm"].min() <= softplus["cm"].max() <= 0.6 + 1e-6
+    assert 0.001 - 1e-6 <= softplus["w"].min() <= softplus["w"].max() <= 1 + 1e-6
+    assert set(np.unique(own["erev"])) == {-1.0, 1.0}
+
+
+def test_layers_of_a_highway_start_closed_and_differ():
+    own = weights_of(built("rhn", depth=2, recurrent_initializer=keras.initializers.Orthogonal(seed=3)))
+    assert (own["bias"] == np.repeat([[0.0, -2.0]] * 2, 6, axis=1)).all()
+    first, second = own["recurrent_kernel"]
+    assert np.abs(first - second).max() > 0.1
+    assert_close(first @ first.T, np.eye(6, dtype="float32"), 1e-5)
+
+
+def test_a_legendre_memory_holds_the_last_steps():
+    layer = get("lmu").layer(1, order=8, theta=50.0, return_state=True)
+    layer.build((1, 200, 1))
+    # The signal is the input.
+    zeros = {name: np.zeros_like(value) for name, value in weights_of(layer).items()}
+    set_weights(layer, **zeros | {"input_encoder": np.ones((1, 1), "float32")})
+    signal = np.sin(np.arange(200) / 15).astype("float32")
+    memory = to_numpy(layer(signal[None, :, None])[2])[0]
+    for delay in (0, 10, 25, 49):
+        decoder = [np.polynomial.Legendre.basis(degree)(2 * delay / 50 - 1) for degree in range(8)]
+        assert abs(memory @ np.array(decoder) - signal[-1 - delay]) < 0.05
+
+
+def test_no_time_leaves_a_liquid_network_as_it_is():
+    layer = get("ltc").layer(5, timed=True, return_state=True)
+    inputs = np.concatenate([X, np.zeros_like(X[..., :1])], axis=-1)
+    start = np.random.default_rng(1).normal(size=(3, 5)).astype("float32")
+    layer.build(inputs.shape)
+    assert_close(to_numpy(layer(inputs, initial_state=[start])[1]), start, RTOL)
+
+
+def test_phases_follow_the_clock():
+    counted, timed = built("phased_lstm", ratio_on=0.5), get("phased_lstm").layer(6, timed=True, return_sequences=True)
+    time = np.broadcast_to(np.arange(9, dtype="float32")[None, :, None], (3, 9, 1))
+    inputs = np.concatenate([X, time], axis=-1)
+    timed.build(inputs.shape)
+    set_weights(timed, **weights_of(counted))
+    assert_close(to_numpy(timed(inputs)), to_numpy(counted(X)), RTOL)
+
+
 WRONG = [
+    ("janet", {"max_steps": 2}, "`max_steps` must be at least 3"),
+    ("qrnn", {"window": 3}, "`window` must be 1 or 2"),
+    ("qrnn", {"pooling": "x"}, "`pooling` must be one of"),
+    ("mlstm", {"heads": 4}, "`heads` must divide `units`"),
+    ("star", {"max_steps": 2}, "`max_steps` must be None, or at least 3"),
+    ("cfc", {"mode": "x"}, "`mode` must be one of"),
+    ("lipschitz_rnn", {"beta_a": 1.5}, "`beta_a` must be a number >= 0 and <= 1"),
+    ("phased_lstm", {"ratio_on": 0}, "`ratio_on` must be a number > 0"),
+    ("lmu", {"theta": 0}, "`theta` must be a number > 0"),
+    ("rglru", {"min_radius": 0.9, "max_radius": 0.5}, "`min_radius` must be less than `max_radius`"),
     ("co_rnn", {"dt": 0}, "`dt` must be a number > 0"),
     ("co_rnn", {"gamma": "a"}, r"`gamma` must be a number > 0. Received: gamma='a' \(of type str\)"),
     ("co_rnn", {"epsilon": float("nan")}, "`epsilon` must be a number >= 0"),

@@ -70,11 +70,11 @@ class MyGRUCell(GatedCell):
         usual = is_function(self.activation, "tanh") and is_function(self.recurrent_activation, "sigmoid")
         return "gru" if self.reset_after and usual else None
 
-    def gather_weights(self):
-        weights = super().gather_weights()
-        if self.use_bias and self.reset_after:
-            weights["bias"], weights["recurrent_bias"] = ops.unstack(weights["bias"], 2, axis=0)
-        return weights
+    def derive(self, weights):
+        if not (self.use_bias and self.reset_after):
+            return weights
+        bias, recurrent_bias = ops.unstack(weights["bias"], 2, axis=0)
+        return {**weights, "bias": bias, "recurrent_bias": recurrent_bias}
 
     def gate(self, projected, recurrent, states, weights):
         update_input, reset_input, candidate_input = ops.split(projected, 3, axis=-1)

@@ -1,6 +1,7 @@
 """The linear recurrent unit of Orvieto et al. (2023)."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_rnn_ext.custom import Integer, LinearCell, Real, State, Weight, define_cell, layer_of, product
@@ -83,14 +84,16 @@ class LRUCell(LinearCell):
     def coefficients(self, projected, weights):
         radius, angle = ops.exp(-ops.exp(weights["nu_log"])), ops.exp(weights["theta_log"])
         decay = radius * ops.stack([ops.cos(angle), ops.sin(angle)])
-        added = ops.stack(ops.split(projected[..., : 2 * self.size], 2, axis=-1), axis=-2)
+        added = projected[..., : 2 * self.size]
+        added = ops.reshape(added, (*ops.shape(added)[:-1], 2, self.size))
         return decay, ops.exp(weights["gamma_log"]) * added
 
     def readout(self, states, projected, weights):
-        real, imaginary = ops.unstack(states, 2, axis=-2)
+        parts = ops.reshape(states, (*ops.shape(states)[:-2], 2 * self.size))
         # The real part of a product of complex numbers.
-        parts = ops.concatenate([real, -imaginary], axis=-1)
-        return product(parts, weights["output_kernel"]) + projected[..., 2 * self.size :]
+        signs = np.repeat([[1.0], [-1.0]], self.size, axis=0)
+        kernel = weights["output_kernel"] * ops.cast(signs, projected.dtype)
+        return product(parts, kernel) + projected[..., 2 * self.size :]
 
 
 LRU = layer_of(LRUCell)

@@ -20,6 +20,7 @@ from keras_rnn_ext.core.claims import holds
 from keras_rnn_ext.core.compat import DropoutRNNCell
 from keras_rnn_ext.core.declare import Declared, State, stem
 from keras_rnn_ext.core.noise import draw_mask, still_usable
+from keras_rnn_ext.core.registration import PACKAGE
 from keras_rnn_ext.core.state import listed
 
 
@@ -61,6 +62,7 @@ class RecurrentCell(Declared, DropoutRNNCell, keras.layers.Layer, abstract=True)
     # Of the class a declaration, of a cell a number.
     dropout: Any = 0.0
     recurrent_dropout: Any = 0.0
+    recurrent_dropconnect: Any = 0.0
 
     def take(self, arguments):
         super().take(arguments)
@@ -75,12 +77,16 @@ class RecurrentCell(Declared, DropoutRNNCell, keras.layers.Layer, abstract=True)
         """The states as the class declares them."""
         return [State(state) if isinstance(state, str) else state for state in cls.states]
 
+    def own_states(self):
+        """The declared states that this cell has."""
+        return [state for state in self.declared_states() if state.when is None or getattr(self, state.when)]
+
     @property
     def state_size(self):
         """The size of the state, or a list of those of all states: by default what is declared."""
         if getattr(self, "_state_size", None) is not None:
             return self._state_size
-        sizes = [self.dimensions(state.shape) for state in self.declared_states()]
+        sizes = [self.dimensions(state.shape) for state in self.own_states()]
         if not sizes:
             raise AttributeError(f"{type(self).__name__} must declare `states`, or set `state_size` in `__init__`.")
         # A tuple that stands alone would be taken for several states.
@@ -102,7 +108,7 @@ class RecurrentCell(Declared, DropoutRNNCell, keras.layers.Layer, abstract=True)
     @property
     def state_names(self):
         """What the equations call the states."""
-        declared = [state.name for state in self.declared_states()]
+        declared = [state.name for state in self.own_states()]
         return declared or [f"state_{place}" for place in range(len(self.state_sizes))]
 
     # Weights
@@ -133,9 +139,11 @@ class RecurrentCell(Declared, DropoutRNNCell, keras.layers.Layer, abstract=True)
         self._weight_names += (name,)
         return weight
 
-    def gather_weights(self):
-        """The weights by name, as tensors in the compute dtype."""
+    def gather_weights(self, noise=None):
+        """The weights by name, as tensors in the compute dtype, with the masks that `noise` has for them."""
         weights = {name: ops.cast(getattr(self, name), self.compute_dtype) for name in self._weight_names}
+        for name, mask in (noise or {}).get("weights", {}).items():
+            weights[name] = weights[name] * mask
         weights = self.derive(weights)
         by_row = [name for name, weight in self.declared_weights().items() if weight.by_row and name in weights]
         return {**weights, **{name: ops.unstack(weights[name], axis=0) for name in by_row}}
@@ -156,7 +164,7 @@ class RecurrentCell(Declared, DropoutRNNCell, keras.layers.Layer, abstract=True)
     @property
     def noisy(self):
         """Whether training draws random numbers."""
-        return bool(self.dropout or self.recurrent_dropout)
+        return bool(self.dropout or self.recurrent_dropout or self.recurrent_dropconnect)
 
     @property
     def splits(self):
@@ -165,12 +173,12 @@ class RecurrentCell(Declared, DropoutRNNCell, keras.layers.Layer, abstract=True)
 
     @property
     def is_pure(self):
-        """Whether the class claims to be pure, and no activation is from elsewhere: it may have variables."""
+        """Whether the class claims to be pure, and each activation is known: others may have variables."""
         if not (self.pure and holds(type(self), "pure")):
             return False
         values = [getattr(self, name) for owner in self._owners for name in _activations_of(owner)]
         return all(
-            getattr(value, "__module__", "").partition(".")[0] == "keras" and inspect.isfunction(value)
+            getattr(value, "__module__", "").partition(".")[0] in ("keras", PACKAGE) and inspect.isfunction(value)
             for value in values
         )
 
@@ -185,12 +193,15 @@ class RecurrentCell(Declared, DropoutRNNCell, keras.layers.Layer, abstract=True)
         return (self, *(_hashable(getattr(self, name)) for name in names))
 
     def draw_noise(self, inputs, states, training, steps=None):
-        """The random masks for a batch of sequences: a dict, with `inputs` and `recurrent` where there is dropout."""
+        """The random masks for a batch of sequences: a dict, with `inputs`, `recurrent` and `weights` (these by name)
+        where there is dropout of them."""
         noise = {}
         if training and self.dropout:
             noise["inputs"] = self._draw(inputs, self.dropout)
         if training and self.recurrent_dropout:
             noise["recurrent"] = self._draw(self.entering(states), self.recurrent_dropout)
+        if training and self.recurrent_dropconnect:
+            noise["weights"] = {"recurrent_kernel": self._draw_of_kernel()}
         return noise
 
     def entering(self, states):
@@ -203,6 +214,10 @@ class RecurrentCell(Declared, DropoutRNNCell, keras.layers.Layer, abstract=True)
     def _draw(self, values, rate):
         return draw_mask(values, rate, self.dropout_mask_count, self.seed_generator, self.compute_dtype)
 
+    def _draw_of_kernel(self):
+        kernel, rate = self.recurrent_kernel, self.recurrent_dropconnect
+        return draw_mask(kernel, rate, None, self.seed_generator, self.compute_dtype)
+
     def ready(self, weights, noise):
         """Weights and masks as a loop wants them: what each step would do to them alone is done here, once."""
         return weights, noise
@@ -213,13 +228,24 @@ class RecurrentCell(Declared, DropoutRNNCell, keras.layers.Layer, abstract=True)
         return self._cached_mask("_dropout_mask", step_input, self.dropout)
 
     def get_recurrent_dropout_mask(self, step_input):
+        self._cached_kernel_mask()
         return self._cached_mask("_recurrent_dropout_mask", step_input, self.recurrent_dropout)
+
+    def reset_recurrent_dropout_mask(self):
+        self._recurrent_kernel_mask = None
+        super().reset_recurrent_dropout_mask()
 
     def _cached_mask(self, attribute, values, rate):
         mask = getattr(self, attribute, None)
         if rate and not still_usable(mask, values):
             mask = self._draw(values, rate)
             setattr(self, attribute, mask)
+        return mask
+
+    def _cached_kernel_mask(self):
+        mask = getattr(self, "_recurrent_kernel_mask", None)
+        if self.recurrent_dropconnect and not still_usable(mask, self.recurrent_kernel):
+            mask = self._recurrent_kernel_mask = self._draw_of_kernel()
         return mask
 
     # The mathematics
@@ -251,7 +277,9 @@ class RecurrentCell(Declared, DropoutRNNCell, keras.layers.Layer, abstract=True)
             noise["inputs"] = self.get_dropout_mask(inputs)
         if training and self.recurrent_dropout:
             noise["recurrent"] = self.get_recurrent_dropout_mask(self.entering(state_list))
-        output, new_states = self.step(inputs, state_list, self.gather_weights(), noise)
+        if training and self.recurrent_dropconnect:
+            noise["weights"] = {"recurrent_kernel": self._cached_kernel_mask()}
+        output, new_states = self.step(inputs, state_list, self.gather_weights(noise), noise)
         return output, (new_states if listed else new_states[0])
 
     @property
@@ -261,7 +289,7 @@ class RecurrentCell(Declared, DropoutRNNCell, keras.layers.Layer, abstract=True)
 
     def get_initial_state(self, batch_size=None):
         """A list with a tensor `(batch_size, size)`, or `(batch_size, *shape)`, for each state."""
-        declared = self.declared_states() or [State("")] * len(self.state_sizes)
+        declared = self.own_states() or [State("")] * len(self.state_sizes)
         return [
             ops.full((batch_size, *listed(size)), state.initial, dtype=self._state_dtype(state))
             for size, state in zip(self.state_sizes, declared, strict=True)

@@ -68,6 +68,7 @@ class State:
         positive: whether it is above zero wherever the cell has been.
         wide: whether it is kept in float32 at least, also where the cell computes in 16 bits.
         mixes: whether a mixture of two of its values means something, as `ZoneoutWrapper` makes.
+        when: name of an attribute of the cell without which there is no such state, or None: there always is.
     """
 
     name: str
@@ -76,6 +77,7 @@ class State:
     positive: bool = False
     wide: bool = False
     mixes: bool = True
+    when: str | None = None
 
 
 class Declared(Configured):

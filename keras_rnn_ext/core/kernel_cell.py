@@ -68,6 +68,12 @@ class KernelCell(ProjectedCell, abstract=True):
     recurrent_dropout = Rate(
         0.0, "for the states on their way into the product, in training: one mask for a whole sequence"
     )
+    recurrent_dropconnect: Any = Rate(
+        0.0,
+        "for the entries of `recurrent_kernel`, in training: one mask for all rows and steps of a call (DropConnect, "
+        "as in the weight-dropped LSTM of Merity et al. 2018, arXiv 1708.02182)",
+        sparse=True,
+    )
     recurrence: StateProduct = Dense()
     forget_gate = 0
     unit_forget_bias: Any = False

@@ -174,7 +174,7 @@ class MyRNN(CarriesState, keras.layers.RNN):
         plan = self._plan(
             recurrence, mask is not None, training, backend.may_differentiate(training), batch, steps, eager
         )
-        feed = strategy.Feed(sequences, states, mask, recurrence.gather_weights(), noise)
+        feed = strategy.Feed(sequences, states, mask, recurrence.gather_weights(noise), noise)
         return recurrence, plan, feed, pack
 
     def _sized(self, sequences):

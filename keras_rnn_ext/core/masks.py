@@ -55,14 +55,32 @@ def blank_masked(mask, values, keep_finite=False):
     return select(mask, values, ops.where(ops.isfinite(values), values, blank) if keep_finite else blank)
 
 
+def zeros_before_first(values, mask, select=select):
+    """Outputs with zeros before the first valid step: there a state is the initial one, and an output nothing.
+
+    Args:
+        values: those after each step, `(steps, batch, units)`, or those after the last one, `(batch, units)`.
+        mask: `(steps, batch)`.
+        select: a function like the one above, for a backend that has a faster one.
+    """
+    is_last = len(values.shape) == 2
+    seen = ops.any(mask, axis=0) if is_last else ops.cumsum(ops.cast(mask, "int32"), axis=0) > 0
+    flat = ops.reshape(values, (-1, values.shape[-1]))
+    return ops.reshape(select(ops.reshape(seen, (-1,)), flat, ops.zeros_like(flat)), ops.shape(values))
+
+
 def last_valid(outputs, mask):
     """At each step the output of the last valid one up to it, zeros before the first. Both lead with time."""
-    time = ops.expand_dims(ops.arange(ops.shape(mask)[0], dtype="int32"), 1)
-    # The valid steps of each row first, in their order, and how many of them there were up to each step.
-    order = ops.argsort(ops.where(mask, time, time + ops.shape(mask)[0]), axis=0)
-    count = ops.cumsum(ops.cast(mask, "int32"), axis=0)
+    order, count = valid_first(mask)
     place = ops.take_along_axis(order, ops.maximum(count - 1, 0), axis=0)
-    return select(count > 0, steps_of_rows(outputs, place), ops.zeros_like(outputs))
+    return zeros_before_first(steps_of_rows(outputs, place), mask)
+
+
+def valid_first(mask):
+    """The order that brings the valid steps of each row first, and how many of them there are up to each step."""
+    time = ops.expand_dims(ops.arange(ops.shape(mask)[0], dtype="int32"), 1)
+    order = ops.argsort(ops.where(mask, time, time + ops.shape(mask)[0]), axis=0)
+    return order, ops.cumsum(ops.cast(mask, "int32"), axis=0)
 
 
 def steps_of_rows(values, index):

@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 from keras_rnn_ext.core.compat import all_layers
-from keras_rnn_ext.core.noise import blend_step
+from keras_rnn_ext.core.noise import STEPS, mix_of, mixed_step
 from keras_rnn_ext.core.state import listed
 
 
@@ -29,6 +29,7 @@ def state_shapes(cell, batch):
 
     An entry of `state_size` is a number, or a shape without the batch.
     """
+    cell = unwrapped(cell)[1]
     if isinstance(cell, keras.layers.StackedRNNCells):
         return [state_shapes(member, batch) for member in cell.cells]
     return [(batch, *listed(size)) for size in listed(cell.state_size)]
@@ -53,12 +54,23 @@ def as_recurrence(cell, training=False, constants=None, dtype=None):
                 for member in cell.cells
             ]
         )
-    if getattr(cell, "keeps_some", False):
-        return Zoneout(as_recurrence(cell.cell, training, constants, dtype), cell)
+    wrappers, inner = unwrapped(cell)
+    if wrappers:
+        return Wrapped(as_recurrence(inner, training, constants, dtype), wrappers)
     return cell if getattr(cell, "splits", False) else Foreign(cell, training, constants, dtype)
 
 
+def unwrapped(cell):
+    """The wrappers around a cell, the outermost first, and the cell inside."""
+    wrappers = []
+    while getattr(cell, "wraps", False):
+        wrappers.append(cell)
+        cell = cell.cell
+    return wrappers, cell
+
+
 def _takes_constants(cell):
+    cell = unwrapped(cell)[1]
     if isinstance(cell, keras.layers.StackedRNNCells):
         return any(_takes_constants(member) for member in cell.cells)
     return accepts(cell, "constants")
@@ -67,7 +79,7 @@ def _takes_constants(cell):
 class Recurrence(Protocol):
     """What the engine knows of a cell. What stands here is the least that it may claim."""
 
-    kind: str  # "cell", "gated", "linear", "stack", "zoneout" or "foreign"
+    kind: str  # "cell", "gated", "linear", "stack", "wrapped" or "foreign"
     compute_dtype: str
     input_dtype: str
     output_size: Any
@@ -81,13 +93,13 @@ class Recurrence(Protocol):
     def program_key(self) -> Any:
         """What a compiled step is compiled for, beside shapes and types."""
 
-    def gather_weights(self) -> Any:
-        """The weights, as tensors in the compute dtype."""
+    def gather_weights(self, noise: Any = None) -> Any:
+        """The weights, as tensors in the compute dtype, with the masks that `noise` has for them."""
 
     def draw_noise(self, inputs: Any, states: list, training: bool | None, steps: Any = None) -> Any:
         """The random masks for a batch of sequences of so many steps; `inputs` are those of one step.
 
-        What is under a key of `noise.PER_STEP` leads with time.
+        What is under the key `"steps"` leads with time.
         """
 
     def release_noise(self) -> None:
@@ -117,8 +129,9 @@ class Stack(Recurrence):
     def program_key(self):
         return tuple(member.program_key() for member in self.members)
 
-    def gather_weights(self):
-        return [member.gather_weights() for member in self.members]
+    def gather_weights(self, noise=None):
+        noise = noise or [None] * len(self.members)
+        return [member.gather_weights(own) for member, own in zip(self.members, noise, strict=True)]
 
     def draw_noise(self, inputs, states, training, steps=None):
         noise = []
@@ -143,30 +156,50 @@ class Stack(Recurrence):
         return inputs, new_states
 
 
-class Zoneout(Recurrence):
-    """A recurrence whose states partly stay as they are: `ZoneoutWrapper` in one call of a layer."""
+class Wrapped(Recurrence):
+    """A recurrence in wrappers, the outermost first: `CellWrapper`s in one call of a layer.
 
-    kind = "zoneout"
+    On the way in, each wrapper changes the inputs; on the way out, from the innermost on, the output. The states are
+    those of the recurrence inside, and what all wrappers do to them is done there, in one: see `core.noise`. So it does
+    not matter which of two wrappers is the outer one if only one of them changes outputs.
+    """
 
-    def __init__(self, inner, wrapper):
+    kind = "wrapped"
+
+    def __init__(self, inner, wrappers):
         self.inner = inner
-        self.wrapper = wrapper
+        self.wrappers = wrappers
         self.is_pure = inner.is_pure
-        self.noisy = inner.noisy or wrapper.noisy
+        self.noisy = inner.noisy or any(wrapper.noisy for wrapper in wrappers)
         self.input_dtype = inner.input_dtype
         self.compute_dtype = inner.compute_dtype
         self.features = inner.features
         self.output_size = inner.output_size
 
-    def program_key(self):
-        return (self.inner.program_key(), *self.wrapper.rates)
+    def mixes_states(self, noisy):
+        """Whether a wrapper does something to the states, where random numbers are drawn (`noisy`) or not."""
+        return any(wrapper.mixes_states(noisy) for wrapper in self.wrappers)
 
-    def gather_weights(self):
-        return self.inner.gather_weights()
+    def program_key(self):
+        return (self.inner.program_key(), *(wrapper.program_key() for wrapper in self.wrappers))
+
+    def gather_weights(self, noise=None):
+        return self.inner.gather_weights(noise and noise["cell"])
 
     def draw_noise(self, inputs, states, training, steps=None):
         own = self.inner.draw_noise(inputs, states, training, steps)
-        return {"cell": own, "zoneout": self.wrapper.draw_shares(states, training, steps)}
+        return self.with_noise_around(own, inputs, states, training, steps)
+
+    def with_noise_around(self, own, inputs, states, training, steps=None):
+        """The noise, of that of the recurrence inside. Without `steps` it is that of one step."""
+        outputs, around, mix = blank_output(self, ops.shape(inputs)[0]), [], {}
+        for wrapper in self.wrappers:
+            around.append(wrapper.draw_around(inputs, outputs, training, steps))
+            for kind, factors in wrapper.draw_mix(states, training, steps).items():
+                known = mix.setdefault(kind, {})
+                for place, factor in factors.items():
+                    known[place] = known[place] * factor if place in known else factor
+        return {"cell": {**own, STEPS: mix} if mix else own, "around": around}
 
     def release_noise(self):
         self.inner.release_noise()
@@ -175,9 +208,30 @@ class Zoneout(Recurrence):
         weights, own = self.inner.ready(weights, noise["cell"])
         return weights, {**noise, "cell": own}
 
+    def enter(self, inputs, noise):
+        """The inputs of each wrapper, of one step or of all, and last those of the recurrence inside."""
+        entered = [inputs]
+        for wrapper, own in zip(self.wrappers, noise["around"], strict=True):
+            entered.append(wrapper.enter(entered[-1], own))
+        return entered
+
+    def leave(self, outputs, entered, noise, pick=lambda values: values):
+        """The outputs, of those of the recurrence inside.
+
+        `pick` takes from what belongs to all steps what belongs to the outputs.
+        """
+        for wrapper, inputs, own in zip(self.wrappers[::-1], entered[-2::-1], noise["around"][::-1], strict=True):
+            outputs = wrapper.leave(outputs, inputs, own, pick)
+        return outputs
+
     def step(self, inputs, states, weights, noise):
-        output, new_states = self.inner.step(inputs, states, weights, noise["cell"])
-        return blend_step(noise["zoneout"], output, new_states, states)
+        entered, own = self.enter(inputs, noise), noise["cell"]
+
+        def step(states):
+            return self.inner.step(entered[-1], states, weights, own)
+
+        output, new_states = mixed_step(mix_of(own), step, states)
+        return self.leave(output, entered, noise), new_states
 
 
 class Foreign(Recurrence):
@@ -201,7 +255,7 @@ class Foreign(Recurrence):
         if constants is not None:
             self._arguments["constants"] = constants
 
-    def gather_weights(self):
+    def gather_weights(self, noise=None):
         return {}
 
     def draw_noise(self, inputs, states, training, steps=None):

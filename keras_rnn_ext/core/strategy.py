@@ -30,7 +30,7 @@ class Plan:
     batch: int | None = None
     eager: bool = False
     use_cudnn: bool | str = "auto"
-    zoneout: bool = False  # whether the states partly stay as they are
+    mixed: bool = False  # whether a wrapper does something to the states: see `core.noise`
     # Compiled programs of the layer, by strategy and options: they live as long as it does.
     programs: dict = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
@@ -142,10 +142,15 @@ def fits_xla(plan: Plan) -> bool:
     """Whether XLA can compile what would run."""
     if plan.recurrence.kind == "stack":
         return all(fits_xla(dataclasses.replace(plan, recurrence=member)) for member in plan.recurrence.members)
-    if plan.recurrence.kind == "zoneout":
-        inner, zoneout = plan.recurrence.inner, any(plan.recurrence.wrapper.rates)
-        return fits_xla(dataclasses.replace(plan, recurrence=inner, zoneout=zoneout))
+    if plan.recurrence.kind == "wrapped":
+        return fits_xla(inside(plan))
     return _first(plan).fits_xla
+
+
+def inside(plan: Plan) -> Plan:
+    """The plan of what is inside the wrappers."""
+    wrapped = plan.recurrence
+    return dataclasses.replace(plan, recurrence=wrapped.inner, mixed=wrapped.mixes_states(plan.noisy))
 
 
 def run(plan: Plan, feed: Feed):
@@ -179,7 +184,6 @@ def explain(plan: Plan) -> str:
     if engine().compile and plan.eager:
         note = engine().compiled_note if plan.recurrence.is_pure else "runs uncompiled: a cell here has code of its own"
         lines.append(f"  called eagerly: {note}")
-    if plan.recurrence.kind == "zoneout":
-        inner, zoneout = plan.recurrence.inner, any(plan.recurrence.wrapper.rates)
-        lines.append(f"inside: {explain(dataclasses.replace(plan, recurrence=inner, zoneout=zoneout))}")
+    if plan.recurrence.kind == "wrapped":
+        lines.append(f"inside: {explain(inside(plan))}")
     return "\n".join([f"backend {backend}: {chosen.name}", *lines])

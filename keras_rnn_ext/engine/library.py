@@ -9,7 +9,7 @@ import abc
 
 from keras import ops
 
-from keras_rnn_ext.core.masks import steps_of_rows
+from keras_rnn_ext.core.masks import steps_of_rows, valid_first, zeros_before_first
 from keras_rnn_ext.core.strategy import Strategy
 
 # Where a library's gates stand among ours: i, f, c, o as ours; r, z, n where we have z, r, h.
@@ -25,8 +25,8 @@ class LibraryLayer(Strategy):
         recurrence = plan.recurrence
         if recurrence.library is None:
             return f"{self.library} has no layer for this cell with these activations"
-        if plan.zoneout:
-            return f"{self.library}'s layers have no zoneout"
+        if plan.mixed:
+            return f"{self.library}'s layers have no zoneout and no dropout of states from step to step"
         if plan.noisy and recurrence.recurrent_dropout:
             return f"{self.library}'s layers have no recurrent dropout"
         if plan.noisy and recurrence.dropout_mask_count is not None:
@@ -53,21 +53,17 @@ class LibraryLayer(Strategy):
         if feed.mask is None:
             outputs, states = self.call_kernel(plan.recurrence, inputs, None, feed.states, feed.weights)
             return (outputs if plan.return_sequences else outputs[-1]), states
-        count = ops.cumsum(ops.cast(feed.mask, "int32"), axis=0)
-        lengths, time = count[-1], ops.expand_dims(ops.arange(ops.shape(inputs)[0], dtype="int32"), 1)
-        # The valid steps of each row first, in their order.
-        order = ops.argsort(ops.where(feed.mask, time, time + ops.shape(inputs)[0]), axis=0)
+        order, count = valid_first(feed.mask)
+        lengths = count[-1]
         # No kernel takes an empty row: one step is run there, and not looked at.
         outputs, states = self.call_kernel(
             plan.recurrence, steps_of_rows(inputs, order), ops.maximum(lengths, 1), feed.states, feed.weights
         )
         some = ops.expand_dims(lengths > 0, -1)
         states = [ops.where(some, new, old) for new, old in zip(states, feed.states, strict=True)]
-        # How many valid steps there were up to each step: the output of the last of them, zeros before the first.
         count = count if plan.return_sequences else count[-1:]
         outputs = steps_of_rows(outputs, ops.maximum(count - 1, 0))
-        outputs = ops.where(ops.expand_dims(count > 0, -1), outputs, ops.zeros_like(outputs))
-        return (outputs if plan.return_sequences else outputs[0]), states
+        return zeros_before_first(outputs if plan.return_sequences else outputs[0], feed.mask), states
 
 
 class CudnnLayer(LibraryLayer):

@@ -7,15 +7,17 @@ per turn of the loop.
 """
 
 import dataclasses
+import functools
+import math
 
 import keras
 from keras import ops
 
 from keras_rnn_ext.core.masks import last_valid, select
-from keras_rnn_ext.core.noise import at_step, blend_step, of_steps
+from keras_rnn_ext.core.noise import at_step, masked_states, mix_of, mixed_step, of_steps
 from keras_rnn_ext.core.recurrence import blank_output
 from keras_rnn_ext.core.state import listed
-from keras_rnn_ext.core.strategy import Feed, Strategy, choose, engine
+from keras_rnn_ext.core.strategy import Feed, Strategy, choose, engine, inside
 
 
 def python_scan(body, carry, values, blank, turns=1):
@@ -54,9 +56,12 @@ def iterate(scan, plan, feed, values, noise, step):
     def body(carry, entry):
         states, last = carry
         own_noise = at_step(noise, entry["noise"])
-        output, new_states = step(entry["value"], states, own_noise)
-        if plan.zoneout:
-            output, new_states = blend_step(own_noise["share"], output, new_states, states)
+
+        def own_step(states):
+            return step(entry["value"], states, own_noise)
+
+        # Without a mix the states may be nested.
+        output, new_states = mixed_step(mix_of(own_noise), own_step, states) if plan.mixed else own_step(states)
         output = _fitting(output, blank, plan, "output_size")
         flat, new_flat = keras.tree.flatten(states), keras.tree.flatten(new_states)
         if len(flat) != len(new_flat):
@@ -194,19 +199,38 @@ class CellByCell(Strategy):
 
 
 class CellInside(Strategy):
-    """A wrapped cell in its own fastest way; how much of its states is new goes along as noise."""
+    """A wrapped cell in its own fastest way: what is done to its states goes along as noise, the rest is done around
+    all steps at once."""
 
     name = "cell inside"
     summary = "the cell inside the wrapper, in its own way"
 
     def obstacle(self, plan):
-        return None if plan.recurrence.kind == "zoneout" else "the cell is no `ZoneoutWrapper`"
+        return None if plan.recurrence.kind == "wrapped" else "the cell has no wrapper"
 
     def run(self, plan, feed):
-        shares, noise = feed.noise["zoneout"], feed.noise["cell"]
-        own_plan = dataclasses.replace(plan, recurrence=plan.recurrence.inner, zoneout=bool(shares))
-        own_feed = feed._replace(noise={**noise, "share": shares} if shares else noise)
-        return choose(own_plan).run(own_plan, own_feed)
+        wrapped, own_plan = plan.recurrence, inside(plan)
+        entered = wrapped.enter(feed.inputs, feed.noise)
+        own_feed = feed._replace(inputs=entered[-1], noise=feed.noise["cell"])
+        outputs, states = choose(own_plan).run(own_plan, own_feed)
+        if plan.return_sequences and feed.mask is None:
+            return wrapped.leave(outputs, entered, feed.noise), states
+        pick = functools.partial(_repeated if plan.return_sequences else _last, mask=feed.mask)
+        return wrapped.leave(outputs, entered, feed.noise, pick), states
+
+
+def _repeated(values, mask):
+    """Of values that lead with time, at a masked step those of the last valid one, zeros before the first."""
+    shape = ops.shape(values)
+    flat = ops.reshape(values, (*shape[:2], math.prod(values.shape[2:])))
+    return ops.reshape(last_valid(flat, mask), shape)
+
+
+def _last(values, mask):
+    """Of values that lead with time, those of the last valid step, zeros where there is none."""
+    values = values if mask is None else _repeated(values, mask)
+    blank = ops.zeros((1, *ops.shape(values)[1:]), dtype=values.dtype)
+    return ops.concatenate([blank, values[-1:]])[-1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,7 +261,9 @@ class ParallelScan(Strategy):
         given = decay, added = [ops.cast(each, start.dtype) for each in cell.coefficients(projected, weights)]
         # What leaves a state as it is.
         one = ops.convert_to_tensor([[1.0], [0.0]] if cell.is_complex else 1.0, start.dtype)
-        for share in (noise["share"] if plan.zoneout else {}).values():
+        mix = mix_of(noise) if plan.mixed else {}
+        (decay,) = masked_states(mix, [decay])
+        for share in mix.get("shares", {}).values():
             share = ops.cast(share, start.dtype)
             decay, added = share * decay + (1 - share) * one, share * added
         if feed.mask is not None:
@@ -248,9 +274,10 @@ class ParallelScan(Strategy):
         states = self._scan(cell, decay, added, start)
         # Where there may be no steps, the last state may be the first.
         last = states[-1] if plan.steps else ops.concatenate([start[None], states[-1:]])[-1]
-        if plan.zoneout and cell.reads_out:
+        if mix and cell.reads_out:
             # An output that is no state reads what the cell made, before some of it was left as it was.
-            states = cell.move(*given, ops.concatenate([start[None], states])[:-1])
+            before = masked_states(mix, [ops.concatenate([start[None], states])[:-1]])
+            states = cell.move(*given, *before)
         elif plan.steps and feed.mask is None and not plan.return_sequences:
             return ops.cast(cell.read(last, projected[-1], weights), cell.compute_dtype), [last]
         outputs = ops.cast(cell.read(states, projected, weights), cell.compute_dtype)
@@ -265,6 +292,11 @@ class ParallelScan(Strategy):
             return self.linear_scan(decay, added, start)
         # There are no complex numbers of 16 bits.
         wide = "float64" if keras.backend.standardize_dtype(start.dtype) == "float64" else "float32"
-        parts = (self.join(*ops.unstack(ops.cast(each, wide), 2, axis=-2)) for each in (decay, added, start))
+        parts = (self.join(*_parts(ops.cast(each, wide))) for each in (decay, added, start))
         states = self.linear_scan(*parts)
         return ops.cast(ops.stack([ops.real(states), ops.imag(states)], axis=-2), start.dtype)
+
+
+def _parts(values):
+    """Real and imaginary part. The gradient of a split is one tensor, that of two slices a sum of two with zeros."""
+    return [ops.squeeze(part, axis=-2) for part in ops.split(values, 2, axis=-2)]

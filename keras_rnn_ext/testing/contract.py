@@ -285,7 +285,7 @@ def equals_oracle(make_cell, case, step):
         variable.assign(ops.convert_to_numpy(variable) + change.astype(compute_dtype()))
     weights = {variable.name: ops.convert_to_numpy(variable) for variable in variables}
     states = []
-    for state, shape in zip(cell.declared_states(), cell.get_initial_state(case.batch), strict=True):
+    for state, shape in zip(cell.own_states(), cell.get_initial_state(case.batch), strict=True):
         drawn = random.normal(size=tuple(shape.shape))
         states.append((np.abs(drawn) + 0.5 if state.positive else drawn).astype(compute_dtype()))
     exact = [each.astype("float64") for each in (inputs, *states)]

@@ -5,6 +5,7 @@ import keras
 from jax.experimental import rnn
 
 from keras_rnn_ext.core.strategy import Engine, Strategy, enrol
+from keras_rnn_ext.engine.chunks import Chunks
 from keras_rnn_ext.engine.jax.choices import hoisting_pays, with_turns
 from keras_rnn_ext.engine.jax.linear import linear_scan
 from keras_rnn_ext.engine.jax.tangents import TangentLoop
@@ -128,6 +129,7 @@ enrol(
             CellInside(),
             CudnnRow(),
             ParallelScan(linear_scan, jax.lax.complex, takes_constant=True),
+            Chunks(scan),
             TangentLoop(),
             HoistedLoop(scan),
             LoopWithVariables(),

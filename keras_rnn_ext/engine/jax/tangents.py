@@ -11,8 +11,8 @@ import functools
 import jax
 from jax import numpy as jnp
 
-from keras_rnn_ext.core.masks import select
-from keras_rnn_ext.core.noise import blend
+from keras_rnn_ext.core.masks import select, zeros_before_first
+from keras_rnn_ext.core.noise import blend, masked_states, mix_of
 from keras_rnn_ext.engine.jax.choices import against_tangents
 from keras_rnn_ext.engine.loops import GatedStrategy, states_of_gate
 
@@ -35,14 +35,10 @@ class TangentLoop(GatedStrategy):
         projected = plan.recurrence.project(feed.inputs, weights, noise)
         loop = _loop(plan.recurrence, int(plan.unroll) or 1)
         last, outputs = loop(projected, list(feed.states), feed.mask, weights, noise)
-        # Before the first valid step the state is the initial one, but the output is zeros.
-        if plan.return_sequences:
-            if feed.mask is not None:
-                outputs = jnp.where((jnp.cumsum(feed.mask, axis=0) > 0)[..., None], outputs, 0)
-            return outputs, last
+        values = outputs if plan.return_sequences else last[0]
         if feed.mask is not None:
-            return jnp.where(feed.mask.any(axis=0)[:, None], last[0], 0), last
-        return (last[0] if feed.inputs.shape[0] else jnp.zeros_like(last[0])), last
+            return zeros_before_first(values, feed.mask), last
+        return (values if plan.return_sequences or feed.inputs.shape[0] else jnp.zeros_like(values)), last
 
 
 def _loop(cell, turns):
@@ -56,9 +52,10 @@ def _loop(cell, turns):
         """With what the derivative reads: what entered the gates of each step, and the states before it."""
 
         def body(states, entry):
-            projected, recurrent = entry["projected"], cell.recurrent(cell.entering(states), weights, noise)
+            got = masked_states(entry["mix"], states)
+            projected, recurrent = entry["projected"], cell.recurrent(cell.entering(got), weights, noise)
             sources = (projected + recurrent,) if cell.is_summed else (projected, recurrent)
-            new_states = _held(entry, gate(sources, states, weights), states)
+            new_states = _held(entry, gate(sources, got, weights), states)
             return new_states, (new_states[0], sources, states[1:])
 
         entries = _entries(mask, noise, projected=projected)
@@ -76,6 +73,8 @@ def _loop(cell, turns):
         # Masks and noise depend on nothing.
         d_projected, d_states, _, d_weights, _ = tangents
         last, outputs, befores = trace(*operands)
+        # What the steps got of them.
+        befores["states"] = masked_states(mix_of(noise), befores["states"])
 
         def recurrent(weights):
             return cell.recurrent(cell.entering(befores["states"]), weights, noise)
@@ -91,9 +90,10 @@ def _loop(cell, turns):
             def recurrent(states):
                 return cell.recurrent(cell.entering(states), weights, noise)
 
-            _, moved = jax.jvp(recurrent, (states,), (d_states,))
+            d_got = masked_states(entry["mix"], d_states)
+            _, moved = jax.jvp(recurrent, (states,), (d_got,))
             *first, d_recurrent = entry["d_sources"]
-            tangents = ((*first, d_recurrent + moved), d_states, d_weights)
+            tangents = ((*first, d_recurrent + moved), d_got, d_weights)
             _, d_new = jax.jvp(gate, (sources, states, weights), tangents)
             d_new = _held(entry, d_new, d_states)
             return d_new, d_new[0]
@@ -106,13 +106,13 @@ def _loop(cell, turns):
 
 def _entries(mask, noise, **entries):
     """What the steps of a loop get: with what says how much of a step counts."""
-    entries["share"] = noise.get("share", {})
+    entries["mix"] = mix_of(noise)
     return entries if mask is None else {**entries, "valid": mask}
 
 
 def _held(entry, new, old):
     """`new` where the step is valid, and as far as the states are to be new; else `old`."""
-    new = blend(entry["share"], new, old)
+    new = blend(entry["mix"], new, old)
     if "valid" not in entry:
         return new
     return [select(entry["valid"], *pair) for pair in zip(new, old, strict=True)]

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_rnn_ext.core.strategy import Engine, enrol
+from keras_rnn_ext.engine.chunks import Chunks
 from keras_rnn_ext.engine.loops import CellByCell, CellInside, Loop, ParallelScan, ProjectedLoop, python_scan
 from keras_rnn_ext.engine.tensorflow.blocks import BlockLoop
 from keras_rnn_ext.engine.tensorflow.compat import could_possibly_record
@@ -126,6 +127,7 @@ enrol(
             CellInside(),
             CudnnRow(),
             ParallelScan(linear_scan, tf.complex),
+            Chunks(scan),
             FusedLoop(scan),
             BlockLoop(),
             HoistedLoop(scan),

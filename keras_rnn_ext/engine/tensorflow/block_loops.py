@@ -3,12 +3,12 @@
 import dataclasses
 import functools
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from keras_rnn_ext.core.noise import blend
+from keras_rnn_ext.core.noise import blend, masked_states, mix_of
 from keras_rnn_ext.engine.tensorflow.gates import gate_of
 from keras_rnn_ext.engine.tensorflow.steps import (
     Form,
@@ -49,6 +49,14 @@ def block_of(plan, inputs):
     if plan.recompute or count * batch >= rows:
         return count, True, 1
     return count, False, min(MOST_PORTIONS, max(1, (steps or 0) * batch // rows))
+
+
+class Step(NamedTuple):
+    """Of a step: the states after it, what it keeps, and the states as it got them."""
+
+    states: list
+    kept: Any
+    got: list
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +105,11 @@ class BlockLoops:
         """Which of the states enter the product."""
         return self.cell.recurrence.places(self.cell)
 
+    @property
+    def hidden_enters(self):
+        """Whether the hidden state enters the product alone, and as it is."""
+        return self.places == [0] and "masks" not in mix_of(self.noise)
+
     def portions_of(self, steps):
         """`(first, stop)` of each portion."""
         number = self.portions
@@ -110,10 +123,11 @@ class BlockLoops:
     def valid(self, start, count):
         return [None] * count if self.mask is None else one_by_one(self.mask, start, count)
 
-    def shares(self, start, count):
-        """For each of so many steps, how much of each state is new: dicts, empty without zoneout."""
-        each = {place: one_by_one(share, start, count) for place, share in self.noise.get("share", {}).items()}
-        return [{place: steps[at] for place, steps in each.items()} for at in range(count)]
+    def mixes(self, start, count):
+        """For each of so many steps, how a wrapper mixes the states: dicts as in `core.noise`."""
+        mix = mix_of(self.noise)
+        each = [one_by_one(factor, start, count) for factor in keras.tree.flatten(mix)]
+        return [keras.tree.pack_sequence_as(mix, [steps[at] for steps in each]) for at in range(count)]
 
     # Forward
 
@@ -124,7 +138,7 @@ class BlockLoops:
         def body(rows, first, run, turn, states):
             start = run.start(turn)
             block = self.run_block(rows(start - first, run.size), start, states, weights)
-            return block[-1][0], (tf.stack([new_states[0] for new_states, _ in block]) if self.collect else None)
+            return block[-1].states, (tf.stack([step.states[0] for step in block]) if self.collect else None)
 
         for first, stop in self.portions_of(number_of_steps(inputs)):
             rows = self.projected(self.portion(inputs, first, stop), weights)
@@ -150,18 +164,18 @@ class BlockLoops:
         kept_lists = [] if again else [make_list(steps, like, width, popped=True) for width in self.gate.kept]
         starts = [make_list(steps, state) for state in states] if again else []
         # Where that is the hidden state alone, it is listed already.
-        entering = [] if again or self.places == [0] else [make_list(steps, like)]
+        entering = [] if again or self.hidden_enters else [make_list(steps, like)]
 
         def body(rows, first, run, turn, states, hidden, entering, befores, kept_lists, starts):
             start = run.start(turn)
             starts = write_each(starts, start, states)
             block = self.run_block(rows(start - first, run.size), start, states, weights)
-            for place, (new_states, kept) in enumerate(block):
+            for place, step in enumerate(block):
                 befores = write_each(befores, start + place, states[1:])
-                entering = write_each(entering, start + place, [self.cell.entering(states)] if entering else [])
-                hidden = write_each(hidden, start + place + 1, new_states)
-                kept_lists = write_each(kept_lists, start + place, kept)
-                states = new_states
+                entering = write_each(entering, start + place, [self.cell.entering(step.got)] if entering else [])
+                hidden = write_each(hidden, start + place + 1, step.states)
+                kept_lists = write_each(kept_lists, start + place, step.kept)
+                states = step.states
             return states, hidden, entering, befores, kept_lists, starts
 
         carry = (states, hidden, entering, befores, kept_lists, starts)
@@ -171,7 +185,7 @@ class BlockLoops:
                 carry = over_run(run, functools.partial(body, rows, first, run), carry)
         states, hidden, entering, *lists = carry
         hidden = stack(hidden[0], steps + 1, states[0]) if hidden else None
-        if self.places == [0]:
+        if self.hidden_enters:
             entered = None if hidden is None else tf.cast(hidden[:-1], like.dtype)
         else:
             entered = stack(entering[0], steps, like) if entering else None
@@ -184,18 +198,17 @@ class BlockLoops:
         return functools.partial(one_by_one, self.project(inputs, weights))
 
     def run_block(self, rows, start, states, weights):
-        """For each step of a block, from projected inputs: the states after it, and what it keeps."""
+        """A `Step` for each step of a block, from projected inputs."""
         run = []
         count = len(rows)
-        for row, valid, share in zip(rows, self.valid(start, count), self.shares(start, count), strict=True):
-            new_states, kept = self.gate.forward(
-                row, self.recurrent(self.cell.entering(states), weights), states, weights
-            )
-            new_states = blend(share, new_states, states)
+        for row, valid, mix in zip(rows, self.valid(start, count), self.mixes(start, count), strict=True):
+            got = masked_states(mix, states)
+            new_states, kept = self.gate.forward(row, self.recurrent(self.cell.entering(got), weights), got, weights)
+            new_states = blend(mix, new_states, states)
             if valid is not None:
                 new_states = [select(valid, *pair) for pair in zip(new_states, states, strict=True)]
             states = with_shapes_of(states, new_states)
-            run.append((states, kept))
+            run.append(Step(states, kept, got))
         return run
 
     # Backward
@@ -212,14 +225,14 @@ class BlockLoops:
             around, entering, states, kept, handles = self.read(trace, handles, start, count, inputs, weights, forms)
             hidden = tf.unstack(around, count + 1)
             d_hidden = None if d_outputs is None else one_by_one(d_outputs, start, count)
-            valid, shares = self.valid(start, count), self.shares(start, count)
+            valid, mixes = self.valid(start, count), self.mixes(start, count)
             rows = [None] * count
             for place in reversed(range(count)):
                 if d_hidden is not None:
                     d_states = [d_states[0] + d_hidden[place], *d_states[1:]]
                 old, new = [hidden[place], *states[place]], hidden[place + 1]
                 rows[place], d_states, found = self.step_back(
-                    valid[place], shares[place], kept[place], old, new, d_states, weights, transposed
+                    valid[place], mixes[place], kept[place], old, new, d_states, weights, transposed
                 )
                 d_weights = _sum(d_weights, found)
             rows = list(zip(*rows, strict=True))
@@ -257,10 +270,10 @@ class BlockLoops:
         if self.recompute:
             first = [each.read(start) for each in trace.starts]
             run = self.run_block(self.projected(inputs, weights)(start, count), start, first, weights)
-            states = [first, *(after for after, _ in run)]
+            states = [first, *(step.states for step in run)]
             hidden = tf.stack([each[0] for each in states])
-            entering = tf.stack([self.cell.entering(each) for each in states[:-1]])
-            return hidden, entering, [each[1:] for each in states[:-1]], [kept for _, kept in run], handles
+            entering = tf.stack([self.cell.entering(step.got) for step in run])
+            return hidden, entering, [each[1:] for each in states[:-1]], [step.kept for step in run], handles
         states, kept = [None] * count, [None] * count
         befores, keeps = handles
         for place in reversed(range(count)):
@@ -269,14 +282,14 @@ class BlockLoops:
         entering = part(trace.entering, start, count) if self.products else None
         return part(trace.hidden, start, count + 1), entering, states, kept, [befores, keeps]
 
-    def step_back(self, valid, share, kept, old, new, d_new, weights, transposed):
+    def step_back(self, valid, mix, kept, old, new, d_new, weights, transposed):
         """From the gradient of the states after a step: `(rows, that of the states before it, that of weights)`."""
         passed = None
-        if share:
+        if mix.get("shares"):
             # What of a state stays, its gradient passes by; behind it is the gate.
             blank = [tf.zeros_like(each) for each in d_new]
             given = d_new if valid is None else [select(valid, *pair) for pair in zip(d_new, blank, strict=True)]
-            gated = blend(share, given, blank)
+            gated = blend(mix, given, blank)
             passed = [whole - part_of for whole, part_of in zip(d_new, gated, strict=True)]
             d_new = gated
         elif valid is not None:
@@ -284,6 +297,7 @@ class BlockLoops:
             blank = [tf.zeros_like(each) for each in d_new]
             passed = [select(valid, *pair) for pair in zip(blank, d_new, strict=True)]
             d_new = [select(valid, *pair) for pair in zip(d_new, blank, strict=True)]
+        old = masked_states(mix, old)
         rows, d_old, d_weights = self.gate.backward(kept, old, new, d_new, weights)
         through = self.cell.gradient_to_hidden(rows[-1], transposed, self.noise)
         d_old = list(d_old)
@@ -295,6 +309,7 @@ class BlockLoops:
         for place, own in zip(self.places, parts, strict=True):
             own = tf.cast(own, old[place].dtype)
             d_old[place] = own if d_old[place] is None else d_old[place] + own
+        d_old = masked_states(mix, d_old)
         if passed is not None:
             d_old = [one + other for one, other in zip(d_old, passed, strict=True)]
         return rows, with_shapes_of(old, d_old), d_weights

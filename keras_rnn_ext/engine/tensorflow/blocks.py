@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from keras_rnn_ext.core.cell import RecurrentCell
 from keras_rnn_ext.core.claims import holds
+from keras_rnn_ext.core.masks import zeros_before_first
 from keras_rnn_ext.engine.loops import GatedStrategy, ProjectedLoop, python_scan
 from keras_rnn_ext.engine.tensorflow.block_loops import USUAL_BATCH, BlockLoops, block_of
 from keras_rnn_ext.engine.tensorflow.compat import in_save_context
@@ -49,25 +50,11 @@ class BlockLoop(GatedStrategy):
         if len(parts) > 1:
             last = [tf.concat(each, 0) for each in zip(*(states for states, _ in parts), strict=True)]
             outputs = tf.concat([each for _, each in parts], 1) if plan.return_sequences else None
-        # Before the first valid step the state is the initial one, but the output is zeros.
-        if not plan.return_sequences:
-            seen = _seen(feed)
-            return (last[0] if seen is None else select(seen, last[0], tf.zeros_like(last[0]))), last
-        if feed.mask is None:
-            return outputs, last
-        seen = tf.cumsum(tf.cast(feed.mask, tf.int32)) > 0
-        flat = tf.reshape(outputs, (-1, outputs.shape[-1]))
-        flat = select(tf.reshape(seen, (-1,)), flat, tf.zeros_like(flat))
-        return tf.reshape(flat, tf.shape(outputs)), last
-
-
-def _seen(feed):
-    """Whether each row has a valid step, or None if all have."""
-    if feed.mask is not None:
-        return tf.reduce_any(feed.mask, axis=0)
-    if feed.inputs.shape[0]:
-        return None
-    return tf.fill([tf.shape(feed.inputs)[1]], tf.shape(feed.inputs)[0] > 0)
+        values, mask = (outputs if plan.return_sequences else last[0]), feed.mask
+        if mask is None and not plan.return_sequences and not feed.inputs.shape[0]:
+            # There may be no steps at all.
+            mask = tf.ones(tf.shape(feed.inputs)[:2], tf.bool)
+        return (values if mask is None else zeros_before_first(values, mask, select)), last
 
 
 def parts_of(plan, feed):
@@ -105,6 +92,8 @@ def _split(feed, parts):
     def cut(tensor, axis):
         return [None] * parts if tensor is None else tf.split(tensor, sizes, axis)
 
+    # The masks of weights have no batch, and have been used.
+    feed = feed._replace(noise={name: each for name, each in feed.noise.items() if name != "weights"})
     states = zip(*(cut(state, 0) for state in feed.states), strict=True)
     noise = [cut(mask, len(mask.shape) - 2) for mask in keras.tree.flatten(feed.noise)]
     each = zip(cut(feed.inputs, 1), states, cut(feed.mask, 1), strict=True)

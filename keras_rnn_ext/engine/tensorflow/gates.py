@@ -176,5 +176,5 @@ def gate_of(plan):
         "gru": GRUGate(cell.units),
     }
     gate = known.get(cell.library)
-    # With zoneout the state is not what an activation gave.
-    return AnyGate(cell) if gate is None or (plan.zoneout and isinstance(gate, SimpleGate)) else gate
+    # In a wrapper the state may not be what an activation gave.
+    return AnyGate(cell) if gate is None or (plan.mixed and isinstance(gate, SimpleGate)) else gate

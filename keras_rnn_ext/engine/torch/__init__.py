@@ -4,6 +4,7 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from keras_rnn_ext.core.strategy import Engine, enrol
+from keras_rnn_ext.engine.chunks import Chunks
 from keras_rnn_ext.engine.library import LibraryLayer, biases, kernels
 from keras_rnn_ext.engine.loops import CellByCell, CellInside, Loop, ParallelScan, ProjectedLoop, python_scan
 from keras_rnn_ext.engine.torch.linear import linear_scan
@@ -99,6 +100,7 @@ enrol(
             CellInside(),
             FusedLayer(),
             ParallelScan(linear_scan, torch.complex),
+            Chunks(python_scan),
             ProjectedLoop(python_scan),
             Loop(python_scan),
         ),

@@ -1,0 +1,251 @@
+"""One training run of `python -m benchmarks probes`, and the process that does one after the other, on one core.
+
+It runs on JAX, where so small a model trains fastest on a CPU, in the loop that Keras documents for JAX: `stateless_call`
+of the model and `stateless_apply` of the optimizer, many steps in one compiled program.
+"""
+
+import functools
+import gc
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from benchmarks.probe_tasks import IGNORED, ROWS, Task, tasks
+from keras_rnn_ext import MaxAbsolute, MyDense, MyEmbedding
+from keras_rnn_ext.registry import get
+
+WIDTH = 16  # features that a cell sees, on every task
+HEAD_WIDTH = 32
+CHECK = 100  # steps from one look at the held-out sequences to the next
+CLIP = 1.0
+
+
+def options(name: str, units: int, task: Task) -> dict[str, Any]:
+    """Arguments of a cell beside `units`: how its paper starts it for sequences of this length, where that matters."""
+    steps, short_term = task.length, not task.last
+    uniform = keras.initializers.RandomUniform
+    chosen: dict[str, dict[str, Any]] = {
+        "cfc": {"backbone_units": 32},
+        "co_rnn": {"dt": 0.06, "gamma": 66.0, "epsilon": 15.0} if task.name == "adding" else {},
+        "ind_rnn": {
+            "recurrent_initializer": uniform(0.0 if short_term else 0.5 ** (1 / steps), 2 ** (1 / steps)),
+            "recurrent_constraint": MaxAbsolute(2 ** (1 / steps)),
+        },
+        "janet": {"max_steps": steps},
+        "lmu": {"theta": float(steps), "order": 64},
+        "lru": {"r_min": 0.9, "r_max": 0.999} if task.name in ("adding", "copy") else {},
+        "mlstm": {"heads": 4},
+        "phased_lstm": {"max_period": float(steps)},
+        "projected_lstm": {"projection": max(1, units // 2)},
+        "slstm": {"heads": 4},
+        "star": {"max_steps": steps},
+    }
+    return chosen.get(name, {})
+
+
+def multiple(name: str) -> int:
+    """What the units of a cell have to be a multiple of."""
+    return math.lcm(get(name).multiple, options(name, 4, tasks()["adding"]).get("heads", 1))
+
+
+def parameters(name: str, units: int, task: Task) -> int:
+    """How many weights a cell has, trained or not."""
+    cell = get(name).cell(units, **options(name, units, task))
+    cell.build((None, WIDTH))
+    return cell.count_params()
+
+
+def units_for(name: str, budget: int, task: Task) -> tuple[int, int]:
+    """The most units that fit in a budget of weights, and how many weights these are.
+
+    Raises:
+        ValueError: if not even the smallest cell fits.
+    """
+    step = multiple(name)
+    counted = functools.cache(lambda times: parameters(name, times * step, task))
+    if counted(1) > budget:
+        raise ValueError(f"--parameters: {name} of {step} units has {counted(1)} weights, and {budget} are allowed")
+    low, high = 1, 2
+    while counted(high) <= budget:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if counted(middle) <= budget else (low, middle)
+    return low * step, counted(low)
+
+
+def build_model(name: str, units: int, task: Task) -> keras.Model:
+    """The same small network around each cell: linear cells and those without crossed units cannot do without it."""
+    layer = get(name).layer(units, return_sequences=not task.last, **options(name, units, task))
+    if task.ids:
+        inputs = keras.Input((task.length,), dtype="int32")
+        start = keras.initializers.RandomNormal(stddev=0.5)
+        features = MyEmbedding(task.features, WIDTH, embeddings_initializer=start)(inputs)
+    else:
+        inputs = keras.Input((task.length, task.features))
+        features = MyDense(WIDTH, activation="relu")(inputs)
+    outputs = MyDense(HEAD_WIDTH, activation="relu")(layer(features))
+    return keras.Model(inputs, MyDense(task.outputs)(outputs))
+
+
+class Program(NamedTuple):
+    """The compiled functions of a cell on a task, for any weights and learning rate."""
+
+    train: Callable[..., Any]  # state, inputs, answers of many batches -> state, the losses
+    score: Callable[..., Any]  # state, inputs, answers -> the metric
+
+
+def make_program(model: keras.Model, optimizer: keras.optimizers.Optimizer, task: Task) -> Program:
+    """Compiles nothing yet."""
+    import jax
+    import jax.numpy as jnp
+
+    def asked(answers: Any) -> Any:
+        chosen = answers != IGNORED
+        if task.scored:
+            chosen &= jnp.arange(answers.shape[1]) >= answers.shape[1] - task.scored
+        return chosen
+
+    def mean(values: Any, chosen: Any) -> Any:
+        return jnp.sum(jnp.where(chosen, values, 0.0)) / jnp.sum(chosen)
+
+    def surprise(outputs: Any, answers: Any) -> Any:
+        chances = jax.nn.log_softmax(outputs)
+        return -jnp.take_along_axis(chances, jnp.maximum(answers, 0)[..., None], axis=-1)[..., 0]
+
+    def loss(weights: Any, others: Any, inputs: Any, answers: Any) -> Any:
+        outputs, others = model.stateless_call(weights, others, inputs, training=True)
+        if task.last:
+            return jnp.mean(jnp.square(outputs - answers)), others
+        return mean(surprise(outputs, answers), answers != IGNORED), others
+
+    def step(state: Any, batch: Any) -> Any:
+        weights, others, kept = state
+        (value, others), gradients = jax.value_and_grad(loss, has_aux=True)(weights, others, *batch)
+        weights, kept = optimizer.stateless_apply(kept, gradients, weights)
+        return (weights, others, kept), value
+
+    def score(state: Any, inputs: Any, answers: Any) -> Any:
+        outputs, _ = model.stateless_call(state[0], state[1], inputs, training=False)
+        if task.last:
+            return jnp.mean(jnp.square(outputs - answers))
+        if task.metric == "bits":
+            return mean(surprise(outputs, answers), asked(answers)) / math.log(2)
+        return mean(jnp.argmax(outputs, axis=-1) == answers, asked(answers))
+
+    return Program(jax.jit(lambda state, *data: jax.lax.scan(step, state, data)), jax.jit(score))
+
+
+def start(name: str, units: int, task: Task, seed: int, rate: float) -> tuple[keras.Model, Any, list]:
+    """A new model, its optimizer and what is trained: weights, other variables, the optimizer's."""
+    keras.utils.set_random_seed(seed)
+    model = build_model(name, units, task)
+    optimizer = keras.optimizers.Adam(rate, global_clipnorm=CLIP)
+    optimizer.build(model.trainable_variables)
+    groups = model.trainable_variables, model.non_trainable_variables, optimizer.variables
+    return model, optimizer, [[variable.value for variable in group] for group in groups]
+
+
+def train(program: Program, state: Any, task: Task, seed: int, limit: int) -> dict[str, Any]:
+    """Trains until the task is solved at two looks in a row, or to the limit.
+
+    Returns:
+        What the results hold: whether it is solved, at which step and after how many seconds of training (compilation
+        and looking are left out), and the best and the last value of the metric. `steps` is the first of the two looks.
+    """
+    batches, held_out = task.batches(seed), task.held_out()
+    done, seconds, best, value = 0, 0.0, None, math.nan
+    reached: tuple[int, float] | None = None
+    solved, first_call = False, 0.0
+    # Runs once without an effect, so that the clock does not see the compiler.
+    begin = time.process_time()
+    wait(program.train(state, *task.batches(seed)(min(CHECK, limit)))[1])
+    first_call = time.process_time() - begin
+    while done < limit and not solved:
+        count = min(CHECK, limit - done)
+        data = batches(count)
+        begin = time.process_time()
+        state, losses = program.train(state, *data)
+        wait(losses)
+        seconds, done = seconds + time.process_time() - begin, done + count
+        value = float(program.score(state, *held_out))
+        if not math.isfinite(value):
+            break
+        best = value if best is None or task.better(value, best) else best
+        if task.solves(value):
+            solved = reached is not None
+            reached = reached or (done, seconds)
+        else:
+            reached = None
+    steps, needed = reached if solved and reached else (None, None)
+    return {
+        "solved": solved,
+        "steps": steps,
+        "seconds": None if needed is None else round(needed, 2),
+        "best": None if best is None else round(best, 5),
+        "last": round(value, 5) if math.isfinite(value) else None,
+        "trained_steps": done,
+        "trained_seconds": round(seconds, 2),
+        "first_call_seconds": round(first_call, 2),
+    }
+
+
+def wait(values: Any) -> None:
+    """Until they are computed."""
+    np.asarray(values)
+
+
+class Cached:
+    """Keeps the program of one cell on one task, for all seeds and rates."""
+
+    def __init__(self) -> None:
+        self.key: tuple = ()
+
+    def run(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Does one run and gives its result."""
+        name, task = order["cell"], tasks()[order["task"]]
+        key = (name, task.name, order["parameters"])
+        if key != self.key:
+            self.forget()
+            self.units, self.count = units_for(name, order["parameters"], task)
+        model, optimizer, state = start(name, self.units, task, order["seed"], order["rate"])
+        if key != self.key:
+            self.key, self.program = key, make_program(model, optimizer, task)
+        found = train(self.program, state, task, order["seed"], order["limit"])
+        return {"units": self.units, "parameters": self.count, **found}
+
+    def forget(self) -> None:
+        """Gives the memory of the program before back."""
+        import jax
+
+        self.key, self.program = (), None
+        keras.utils.clear_session(free_memory=False)
+        jax.clear_caches()
+        gc.collect()
+
+
+def serve(lines: Iterator[str], core: int | None = None) -> None:
+    """Reads orders, a line of JSON each, and answers each with a line."""
+    if core is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {core})
+    cached = Cached()
+    for line in lines:
+        begin = time.monotonic()
+        try:
+            answer = cached.run(json.loads(line))
+        except Exception as error:  # the other runs can be done all the same
+            cached.key = ()
+            answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]}
+        answer["wall_seconds"] = round(time.monotonic() - begin, 2)
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    serve(sys.stdin, int(sys.argv[1]) if len(sys.argv) > 1 else None)
