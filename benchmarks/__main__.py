@@ -6,6 +6,7 @@
     python -m benchmarks torchrecurrent                    # every cell that torchrecurrent has too; see its --help
     python -m benchmarks --memory --json tensorflow.json   # with peak memory; keeps the results
     python -m benchmarks --page benchmarks/results/*.json  # writes docs/benchmarks.md from such files, oldest first
+    python -m benchmarks probes                            # which cell learns what; see its --help
 
 Peers that do not compute the same values and gradients are refused, and the exit status is then 1. The backend is that
 of `KERAS_BACKEND`. Run it on a machine that does nothing else.
@@ -121,8 +122,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from benchmarks import torch_cells
 
         return torch_cells.main(arguments[1:])
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["probes"]:
+        from benchmarks import probes
+
+        return probes.main(given[1:])
     parser = make_parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(given)
     try:
         if options.page:
             from benchmarks import page

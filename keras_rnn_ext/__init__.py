@@ -6,8 +6,10 @@ from keras_rnn_ext.core.stacked import MyStackedRNNCells
 from keras_rnn_ext.layers.bidirectional import MyBidirectional
 from keras_rnn_ext.layers.constraints import MaxAbsolute
 from keras_rnn_ext.layers.dense import MyDense
+from keras_rnn_ext.layers.dropout import DropoutWrapper
 from keras_rnn_ext.layers.embedding import MyEmbedding
 from keras_rnn_ext.layers.model_state import get_states, reset_states, set_states
+from keras_rnn_ext.layers.residual import ResidualWrapper
 from keras_rnn_ext.layers.zoneout import ZoneoutWrapper
 from keras_rnn_ext.registry import ROWS as _ROWS
 
@@ -17,16 +19,18 @@ globals().update(_CELLS)
 
 # isort: split
 # What is built on the names above: importing it registers its classes, so that saved models load.
-from keras_rnn_ext import custom, diagnostics, text, training  # noqa: E402
+from keras_rnn_ext import convert, custom, diagnostics, text, training  # noqa: E402
 
 __version__ = "0.1.0"
 
 __all__ = [
     *sorted(_CELLS),
-    # Any cell over a sequence, and cells on top of each other
+    # Any cell over a sequence, cells on top of each other, and wrappers of cells
+    "DropoutWrapper",
     "MyBidirectional",
     "MyRNN",
     "MyStackedRNNCells",
+    "ResidualWrapper",
     "ZoneoutWrapper",
     # Other layers, and what they take
     "MaxAbsolute",

@@ -60,7 +60,8 @@ class Comparison:
     @property
     def missing(self):
         """Why it cannot be made here, or None."""
-        return None if importlib.util.find_spec(self.needs) else f"{self.needs} is not installed"
+        absent = [name for name in ("torch", self.needs) if not importlib.util.find_spec(name)]
+        return f"{absent[0]} is not installed" if absent and self.needs != "keras" else None
 
     def errors(self, size):
         """The largest error, and where it is: of the values, and of the gradients."""

@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_rnn_ext import MyRNN, MyStackedRNNCells, ZoneoutWrapper, cells
+from keras_rnn_ext.layers.dropout import DropoutWrapper
+from keras_rnn_ext.layers.residual import ResidualWrapper
 from keras_rnn_ext.registry import ROWS, get, list_cells
 from keras_rnn_ext.testing import Case, equals_oracle, verify_contract
 from keras_rnn_ext.testing.contract import FOR_EVERY_CELL, FOR_EVERY_KIND
@@ -44,6 +46,8 @@ KINDS = {
     "zoneout": lambda: ZoneoutWrapper(get("lstm").cell(3), 0.3, 0.5, seed=1),
     "zoneout_of_linear": lambda: ZoneoutWrapper(get("min_gru").cell(3), 0.3, seed=1),
     "zoneout_of_keras": lambda: ZoneoutWrapper(keras.layers.LSTMCell(3), 0.3, 0.5, seed=1),
+    "dropout": lambda: DropoutWrapper(get("lstm").cell(3), 0.3, 0.3, 0.3, per_step=True, seed=1),
+    "residual": lambda: MyStackedRNNCells([get("gru").cell(3), ResidualWrapper(get("lstm").cell(3))]),
 }
 
 cases = st.builds(

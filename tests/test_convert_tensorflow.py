@@ -197,6 +197,8 @@ def test_what_tensorflow_1_lacks_is_named():
         convert.to_tf1(built(keras_rnn_ext.MyGRU(3)), "GRUCell")
     with pytest.raises(ValueError, match="must have a bias, as BasicLSTMCell has"):
         convert.to_tf1(built(keras_rnn_ext.MyLSTM(3, use_bias=False)), "BasicLSTMCell")
+    with pytest.raises(ValueError, match="must have recurrent_activation='sigmoid'.*'hard_sigmoid'"):
+        convert.to_tf1(built(keras_rnn_ext.MyLSTM(3, recurrent_activation="hard_sigmoid")), "LSTMCell")
 
 
 # One step of each cell of TensorFlow Addons, under the names of its variables.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_rnn_ext import LRU, MinGRU, MinLSTM
+from keras_rnn_ext import LRU, QRNN, RGLRU, MinGRU, MinLSTM
 from keras_rnn_ext.core import strategy
 from keras_rnn_ext.testing.cases import assert_same
 from tests.helpers import BACKEND, RTOL, WIDEST, assert_close, precision, to_numpy, values_and_gradients
@@ -120,7 +120,7 @@ def test_second_derivatives():
     assert abs(found[0][place] - expected) <= (1e-5 if WIDEST == "float64" else 1e-2) * max(1, abs(expected))
 
 
-@pytest.mark.parametrize("layer_class", [MinGRU, MinLSTM, LRU])
+@pytest.mark.parametrize("layer_class", [MinGRU, MinLSTM, LRU, QRNN, RGLRU])
 def test_thousands_of_steps_with_masks_and_states_equal_the_loop(layer_class):
     """Step by step, side by side, and in blocks with the states carried on, in float32."""
     random = np.random.default_rng(0)
@@ -138,7 +138,7 @@ def test_thousands_of_steps_with_masks_and_states_equal_the_loop(layer_class):
         expected, expected_last = (compiled(step_by_step) if compiled else step_by_step)(feed)
         assert_same(outputs, expected, "outputs", rtol=1e-5)
         assert_same(last, expected_last, "states", rtol=1e-5)
-    whole, _ = layer(x, initial_state=states)
+    whole = layer(x, initial_state=states)[0]
     blocks = []
     for first in range(0, 4096, 1000):
         outputs, *states = layer(x[:, first : first + 1000], initial_state=states)

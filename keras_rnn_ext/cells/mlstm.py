@@ -69,6 +69,11 @@ class MLSTMCell(ProjectedCell):
         """$d$, the units of a head."""
         return self.units // self.heads
 
+    @property
+    def chunk_length(self):
+        """How many steps are taken at once: about as many as a memory has rows, where that was fastest."""
+        return min(64, max(32, self.size))
+
     def check(self):
         if self.units % self.heads:
             raise ValueError(f"Argument `heads` must divide `units`. Received: heads={self.heads}, units={self.units}")
@@ -79,11 +84,8 @@ class MLSTMCell(ProjectedCell):
     def _gate_bias(self, shape, dtype=None):
         input_gate = keras.random.normal((self.heads,), 0.0, 0.1, dtype=dtype, seed=self.seed_generator)
         forget_gate = ops.linspace(3.0, 6.0, self.heads, dtype=dtype)
-        return ops.concatenate([input_gate, self._as_logarithm(forget_gate, not self.exponential_forget_gate)])
-
-    @staticmethod
-    def _as_logarithm(forget_gate, is_one):
-        return forget_gate if is_one else ops.log_sigmoid(forget_gate)
+        forget_gate = ops.log_sigmoid(forget_gate) if self.exponential_forget_gate else forget_gate
+        return ops.concatenate([input_gate, forget_gate])
 
     def derive(self, weights):
         """All products as one, in the order q, k, v, o, i, f; with the scale of the keys in it."""
@@ -93,13 +95,12 @@ class MLSTMCell(ProjectedCell):
         return {"kernel": kernel, "bias": ops.concatenate([bias, weights["gate_bias"]])}
 
     def _parts(self, projected, dtype):
-        """Queries, keys and values `(..., 3, heads, d)`, output gates `(..., units)`, other gates `(..., 2, heads)`."""
-        parts = ops.split(ops.cast(projected, dtype), [3 * self.units, 4 * self.units], axis=-1)
-        leading = ops.shape(projected)[:-1]
-        by_head = ops.reshape(parts[0], (*leading, 3, self.heads, self.size))
-        input_gate, forget_gate = ops.split(parts[2], 2, axis=-1)
-        forget_gate = self._as_logarithm(forget_gate, self.exponential_forget_gate)
-        return by_head, parts[1], input_gate, forget_gate
+        """Queries, keys and values `(..., 3, heads, d)`, output gates, and logarithms of the other gates."""
+        places = [3 * self.units, 4 * self.units, 4 * self.units + self.heads]
+        by_head, output_gate, input_gate, forget_gate = ops.split(ops.cast(projected, dtype), places, axis=-1)
+        by_head = ops.reshape(by_head, (*ops.shape(projected)[:-1], 3, self.heads, self.size))
+        forget_gate = forget_gate if self.exponential_forget_gate else ops.log_sigmoid(forget_gate)
+        return by_head, output_gate, input_gate, forget_gate
 
     def recur(self, projected, states, weights, noise):
         memory, normalizer, stabilizer = states
@@ -133,11 +134,12 @@ class MLSTMCell(ProjectedCell):
             valid = ops.transpose(valid)[:, None]
             input_gate = ops.where(valid, input_gate, ops.cast(_NOTHING, dtype))
             forget_gate = ops.where(valid, forget_gate, ops.cast(0.0, dtype))
+        # The unit at each step, exp(unit), if the chunk began with no memory: what it is does not matter, see below.
         total = ops.stop_gradient(ops.cumsum(forget_gate, axis=-1))
         before = ops.stop_gradient(input_gate) - total
         highest = ops.max(before[..., None, :] + _of_the_future(before), axis=-1)
-
         unit = total + highest
+
         change = forget_gate[..., 1:] + (unit[..., :-1] - unit[..., 1:])
         change = ops.concatenate([change, ops.zeros_like(unit[..., :1])], axis=-1)
         kept = input_gate - unit + ops.flip(ops.cumsum(ops.flip(change, axis=-1), axis=-1), axis=-1)
@@ -166,8 +168,8 @@ class MLSTMCell(ProjectedCell):
         """
         query, key, value, output_gate, input_gate, forget_gate, total, highest = rest
         memory, normalizer, start = states
-        # Any unit serves to read, so that this one may be inexact. The gates relative to it are exact, and none of them
-        # is above zero but for rounding.
+        # Any unit serves to read, so that this one may be inexact. The gates relative to it are exact, and their
+        # logarithms are not above zero but for rounding.
         unit = ops.stop_gradient(total + ops.maximum(highest, start[..., None]))
         before = ops.concatenate([start[..., None], unit[..., :-1]], axis=-1)
         change = ops.maximum(forget_gate + (before - unit), _LEAST)
@@ -175,7 +177,8 @@ class MLSTMCell(ProjectedCell):
         # of the rests small.
         coarse = ops.stop_gradient(ops.round(change * _GRAIN) / _GRAIN)
         fine, coarse = ops.cumsum(change - coarse, axis=-1), ops.cumsum(coarse, axis=-1)
-        kept = coarse[..., None] - coarse[..., None, :] + (fine[..., None] - (fine - input_gate + unit)[..., None, :])
+        fine_and_gate = fine - (input_gate - unit)
+        kept = coarse[..., None] - coarse[..., None, :] + (fine[..., None] - fine_and_gate[..., None, :])
         weight = ops.matmul(query, key) * ops.exp(kept + _of_the_future(unit))
         memory = ops.concatenate([ops.swapaxes(memory, -1, -2), normalizer[..., None]], axis=-1)
         read = ops.exp(coarse + fine)[..., None] * ops.matmul(query, memory) + ops.matmul(weight, value)

@@ -31,7 +31,7 @@ class QRNNCell(LinearCell):
 
     The columns of `kernel` `(window * features, ...)` and `bias` stand in the order z, f, o, i, as far as the `pooling`
     has them; its first rows are $W$, the others $V$. The output is $y_t$, the states are $[c_t, p_t]$; with `window=1`
-    there is no $p_t$, and the steps are run side by side. A masked input is as if it were not there.
+    there is no $p_t$. A masked input is as if it were not there.
     """
 
     states = (State("c", wide=True), State("p", "width", mixes=False, when="sees_previous"))
@@ -52,15 +52,6 @@ class QRNNCell(LinearCell):
         """Whether the gates see the input of the step before."""
         return self.window == 2
 
-    @property
-    def kind(self):
-        # What a step adds depends on the state p.
-        return "cell" if self.sees_previous else "linear"
-
-    @property
-    def is_linear(self):
-        return self.kind == "linear" and super().is_linear
-
     def check(self):
         if self.window > 2:
             raise ValueError(f"Argument `window` must be 1 or 2. Received: window={self.window}")
@@ -72,14 +63,6 @@ class QRNNCell(LinearCell):
         if self.sees_previous and "bias" in weights:
             weights["bias"] = ops.concatenate([weights["bias"], ops.zeros_like(weights["bias"])])
         return weights
-
-    def recur(self, projected, states, weights, noise):
-        if not self.sees_previous:
-            return super().recur(projected, states, weights, noise)
-        own, passed_on = ops.split(projected, 2, axis=-1)
-        own, memory = own + states[1], states[0]
-        memory = self.move(*(ops.cast(each, memory.dtype) for each in self.coefficients(own, weights)), memory)
-        return self.read(memory, own, weights), [memory, passed_on]
 
     def coefficients(self, projected, weights):
         candidate, forget_gate, *rest = ops.split(projected, self.gates, axis=-1)

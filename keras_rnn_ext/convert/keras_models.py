@@ -40,9 +40,11 @@ def model(model, to="ours"):
     """A copy of a trained model, with Keras's recurrent layers replaced by ours, or ours by Keras's.
 
     Weights, names, masks, carried states and which layers are trainable are those of the original, which stays as it
-    is. A compiled model is compiled alike, with the state of the optimizer. The layers may stand anywhere: in a
-    `Sequential` or functional model with several inputs and outputs, shared, in `TimeDistributed` and other wrappers,
-    in models within the model.
+    is. The layers may stand anywhere: in a `Sequential` or functional model with several inputs and outputs, shared, in
+    `TimeDistributed` and other wrappers, in models within the model.
+
+    A compiled model is compiled alike, with the state of the optimizer. If Keras cannot make a loss or metric again, as
+    it is neither registered nor part of a module, a warning says so, and the copy is not compiled.
 
     Args:
         model: a `keras.Sequential`, a functional `keras.Model`, or a layer.
@@ -52,9 +54,6 @@ def model(model, to="ours"):
 
     Returns:
         The copy, of the same class. Layers of other classes are copied from their config.
-
-    Warns:
-        UserWarning: if the copy could not be compiled, because a loss or metric is neither registered nor in a module.
 
     Raises:
         TypeError: if `model` is no layer.

@@ -18,7 +18,11 @@ def _units_from(bias, gates):
 _LSTM_UNITS = _units_from("bias", 4)
 
 
-def _lstm(cell, *parts, rows=_LSTM_UNITS, **facts):
+# The activation of the gates is no argument there.
+_GATES = {"recurrent_activation": "sigmoid"}
+
+
+def _lstm(cell, *parts, rows=_LSTM_UNITS, expects=_GATES, **facts):
     # There a candidate is j and stands second.
     return Layout(
         cell,
@@ -27,6 +31,7 @@ def _lstm(cell, *parts, rows=_LSTM_UNITS, **facts):
             columns("bias", "bias", ours="ifjo", theirs="ijfo"),
             *parts,
         ),
+        expects=expects,
         **facts,
     )
 
@@ -43,7 +48,7 @@ def _projected(peepholes):
         rows=lambda arrays: arrays["projection/kernel"].shape[1],
         units=lambda weights: weights["projection_kernel"].shape[0],
         options=lambda weights, arrays: {"projection": weights["projection_kernel"].shape[1], "peepholes": peepholes},
-        expects={"peepholes": peepholes},
+        expects={**_GATES, "peepholes": peepholes},
     )
 
 
@@ -86,14 +91,20 @@ _KINDS: dict = {
                     columns("bias", ("gates/bias", 2), ("candidate/bias", 1), ours="zrh", theirs="rzh"),
                 ),
                 options=lambda weights, arrays: {"reset_after": False},
-                expects={"reset_after": False},
+                expects={**_GATES, "reset_after": False},
             )
         },
     ),
     "UGRNNCell": (
         "ugrnn_cell",
         ("gc", "g"),
-        {(): Layout("ugrnn", (joined(_BOTH, "kernel", rows=_units_from("bias", 2)), columns("bias", "bias")))},
+        {
+            (): Layout(
+                "ugrnn",
+                (joined(_BOTH, "kernel", rows=_units_from("bias", 2)), columns("bias", "bias")),
+                expects=_GATES,
+            )
+        },
     ),
     "NASCell": (
         "nas_cell",
@@ -253,7 +264,8 @@ def _kind(kind):
 
 
 def _fits(layout, cell):
-    return all(getattr(cell, name, None) == value for name, value in layout.expects.items())
+    """Whether a cell is one of a layout's form. Its activations are compared later, with an error of their own."""
+    return all(getattr(cell, name) == value for name, value in layout.expects.items() if not isinstance(value, str))
 
 
 def _with_forget_bias(bias, order, gate, amount):

@@ -185,8 +185,9 @@ class ConvolutionalCell(GatedCell, abstract=True):
             last = self._channel_axis == -1
             axes = (*AXES[self.rank], "channels") if last else ("channels", *AXES[self.rank])
             raise ValueError(
-                f"{type(self).__name__} needs steps of the shape ({', '.join(('batch', *axes))}), known but for the batch. Received: "
-                f"input_shape={tuple(input_shape)}. Give the size of the images in the model's `Input`."
+                f"{type(self).__name__} needs steps of the shape ({', '.join(('batch', *axes))}), known but for "
+                f"the batch. Received: input_shape={tuple(input_shape)}. Give the size of the images in the model's "
+                "`Input`."
             )
         self.input_image = image
         size, channels = self.split_image(image)

@@ -81,6 +81,12 @@ class KernelCell(ProjectedCell, abstract=True):
     # How many columns, in units, `recurrent_kernel` has; None: as many as `kernel`.
     recurrent_gates: int | None = None
 
+    def __init_subclass__(cls, **options):
+        if vars(cls).get("recurrent_kernel", cls) is None:
+            # Taken back, and with it what is about it alone.
+            cls.recurrent_dropconnect = 0.0
+        super().__init_subclass__(**options)
+
     @property
     def projected_width(self):
         """How many columns `project` gives: as many as `kernel` has, unless the class overrides `project`."""

@@ -1,5 +1,7 @@
 """Cells whose state is linear in the one before, so that no step has to wait for its turn."""
 
+from typing import Any
+
 from keras import ops
 
 from keras_rnn_ext.core.claims import holds
@@ -7,15 +9,19 @@ from keras_rnn_ext.core.kernel_cell import ProjectedCell
 
 
 class LinearCell(ProjectedCell, abstract=True):
-    r"""Abstract: one state, and $s_t = a_t \odot s_{t-1} + b_t$ with $a_t$ and $b_t$ of the inputs alone.
+    r"""Abstract: $s_t = a_t \odot s_{t-1} + b_t$ with $a_t$ and $b_t$ of the inputs alone, the only state but for one.
 
     A subclass writes `coefficients`, and `readout` if the output is not the state. The engine may then run all steps
     side by side. A complex state is real here: `(2, size)`, its real part and its imaginary one; the class says
     `is_complex = True`.
+
+    Where `sees_previous` is True, a step sees the input before as well: the second half of what `project` gives is
+    added to the first half of the next step's. The second state holds it in between.
     """
 
     kind = "linear"
     is_complex = False
+    sees_previous: Any = False
 
     @property
     def is_linear(self):
@@ -40,8 +46,13 @@ class LinearCell(ProjectedCell, abstract=True):
         return (multiply_complex(decay, state) if self.is_complex else decay * state) + added
 
     def recur(self, projected, states, weights, noise):
-        state = self.move(*self.coefficients(projected, weights), states[0])
-        return self.read(state, projected, weights), [state]
+        rest = []
+        if self.sees_previous:
+            projected, handed_on = ops.split(projected, 2, axis=-1)
+            projected, rest = projected + states[1], [handed_on]
+        coefficients = (ops.cast(each, states[0].dtype) for each in self.coefficients(projected, weights))
+        state = self.move(*coefficients, states[0])
+        return self.read(state, projected, weights), [state, *rest]
 
     def read(self, states, projected, weights):
         """The outputs of states, which may be wider than what a step computes in."""

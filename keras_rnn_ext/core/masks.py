@@ -76,6 +76,26 @@ def last_valid(outputs, mask):
     return zeros_before_first(steps_of_rows(outputs, place), mask)
 
 
+def previous_valid(values, start, mask):
+    """Before each step the value of the last valid one, and behind the last step too; `start` where there was none.
+
+    Args:
+        values: `(steps, batch, features)`.
+        start: `(batch, features)`.
+        mask: `(steps, batch)`, or None.
+
+    Returns:
+        `(steps, batch, features)` and `(batch, features)`.
+    """
+    values = ops.concatenate([start[None], values])
+    if mask is not None:
+        order, count = valid_first(mask)
+        place = ops.take_along_axis(order, ops.maximum(count - 1, 0), axis=0) + 1
+        place = ops.where(count > 0, place, ops.zeros_like(place))
+        values = steps_of_rows(values, ops.concatenate([ops.zeros_like(place[:1]), place]))
+    return values[:-1], values[-1]
+
+
 def valid_first(mask):
     """The order that brings the valid steps of each row first, and how many of them there are up to each step."""
     time = ops.expand_dims(ops.arange(ops.shape(mask)[0], dtype="int32"), 1)

@@ -14,6 +14,8 @@ from keras_rnn_ext.core.strategy import Strategy, engine
 
 # The most steps of a chunk, where the cell does not say it as `chunk_length`.
 LENGTH = 64
+# Measured on two cores, with and without a gradient.
+FEW = 8
 
 _STEP = ("call", "step", "recur")
 
@@ -49,6 +51,10 @@ class Chunks(Strategy):
         if plan.mixed:
             return "a wrapper does something to the states at each step"
         return "`unroll=True`" if plan.unroll is True else None
+
+    def reluctance(self, plan):
+        few = plan.steps is not None and plan.steps < FEW
+        return f"fewer than {FEW} steps are taken one by one as fast" if few else None
 
     def run(self, plan, feed):
         cell = plan.recurrence

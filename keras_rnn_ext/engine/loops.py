@@ -13,7 +13,7 @@ import math
 import keras
 from keras import ops
 
-from keras_rnn_ext.core.masks import last_valid, select
+from keras_rnn_ext.core.masks import last_valid, previous_valid, select
 from keras_rnn_ext.core.noise import at_step, masked_states, mix_of, mixed_step, of_steps
 from keras_rnn_ext.core.recurrence import blank_output
 from keras_rnn_ext.core.state import listed
@@ -255,9 +255,13 @@ class ParallelScan(Strategy):
         return "`unroll=True`" if plan.unroll is True else None
 
     def run(self, plan, feed):
-        cell, (start,) = plan.recurrence, feed.states
+        cell, (start, *rest) = plan.recurrence, feed.states
         weights, noise = cell.ready(feed.weights, feed.noise)
         projected = cell.project(feed.inputs, weights, noise)
+        if cell.sees_previous:
+            projected, handed_on = ops.split(projected, 2, axis=-1)
+            before, *rest = previous_valid(handed_on, ops.cast(rest[0], handed_on.dtype), feed.mask)
+            projected = projected + before
         given = decay, added = [ops.cast(each, start.dtype) for each in cell.coefficients(projected, weights)]
         # What leaves a state as it is.
         one = ops.convert_to_tensor([[1.0], [0.0]] if cell.is_complex else 1.0, start.dtype)
@@ -279,13 +283,14 @@ class ParallelScan(Strategy):
             before = masked_states(mix, [ops.concatenate([start[None], states])[:-1]])
             states = cell.move(*given, *before)
         elif plan.steps and feed.mask is None and not plan.return_sequences:
-            return ops.cast(cell.read(last, projected[-1], weights), cell.compute_dtype), [last]
+            return ops.cast(cell.read(last, projected[-1], weights), cell.compute_dtype), [last, *rest]
         outputs = ops.cast(cell.read(states, projected, weights), cell.compute_dtype)
         if feed.mask is not None:
             outputs = last_valid(outputs, feed.mask)
         if plan.return_sequences:
-            return outputs, [last]
-        return ops.concatenate([blank_output(cell, ops.shape(start)[0])[None], outputs[-1:]])[-1], [last]
+            return outputs, [last, *rest]
+        first = blank_output(cell, ops.shape(start)[0])
+        return ops.concatenate([first[None], outputs[-1:]])[-1], [last, *rest]
 
     def _scan(self, cell, decay, added, start):
         if not cell.is_complex:

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_rnn_ext.core.argument_kinds import Real
-from keras_rnn_ext.core.arguments import Configured
+from keras_rnn_ext.core.arguments import Configured, parameters
 from keras_rnn_ext.core.compat import DropoutRNNCell
 from keras_rnn_ext.core.recurrence import Foreign, Wrapped, accepts, cell_output_size, state_shapes, unwrapped
 from keras_rnn_ext.core.state import listed
@@ -67,7 +67,8 @@ class CellWrapper(Configured, DropoutRNNCell, keras.layers.Layer):
         return type(self).call is CellWrapper.call
 
     def program_key(self):
-        return (type(self), *(value for name, value in self.get_config().items() if isinstance(value, (bool, float))))
+        names = [name for owner in self._owners for name in parameters(owner) if name != "cell"]
+        return (type(self), *(getattr(self, name) for name in names))
 
     @property
     def state_size(self):
@@ -108,8 +109,8 @@ class CellWrapper(Configured, DropoutRNNCell, keras.layers.Layer):
             return
         self.reset_dropout_mask()
         raise ValueError(
-            f"{type(self).__name__} draws random numbers at each step, and on JAX the loop of `keras.layers.RNN` allows "
-            "none. Use `keras_rnn_ext.MyRNN`, which draws them before its loop."
+            f"{type(self).__name__} draws random numbers at each step, and on JAX the loop of `keras.layers.RNN` "
+            "allows none. Use `keras_rnn_ext.MyRNN`, which draws them before its loop."
         )
 
     # Keras has a cell draw its dropout masks before the loop, and forget them behind it.
@@ -130,7 +131,7 @@ class CellWrapper(Configured, DropoutRNNCell, keras.layers.Layer):
     def get_recurrent_dropout_mask(self, step_input):
         first = keras.tree.flatten(step_input)[0]
         if len(self._cells) == 1:
-            return _ask(self.cell, "get_recurrent_dropout_mask", first)
+            return _ask(self._cells[0], "get_recurrent_dropout_mask", first)
         for cell in self._cells:
             shape, *_ = state_shapes(cell, ops.shape(first)[0])
             _ask(cell, "get_recurrent_dropout_mask", ops.zeros(shape, dtype=first.dtype))
