@@ -65,6 +65,20 @@ class Task:
         """Whether a value of the metric reaches the threshold."""
         return self.threshold is not None and not self.better(self.threshold, value) and math.isfinite(value)
 
+    def score(self, outputs: np.ndarray, answers: np.ndarray) -> float:
+        """The metric of what a model says: numbers `(rows, 1)`, or logits `(rows, length, outputs)`."""
+        if self.last:
+            return float(np.square(outputs - answers).mean())
+        first = 0 if self.scored is None else self.length - self.scored
+        outputs, answers = outputs[:, first:], answers[:, first:]
+        asked = answers != IGNORED
+        if self.metric == "accuracy":
+            return float((outputs.argmax(-1) == answers)[asked].mean())
+        outputs = outputs.astype("float64")
+        logits = outputs - outputs.max(-1, keepdims=True)
+        chances = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        return float(-np.take_along_axis(chances, answers[..., None], axis=-1)[..., 0][asked].mean() / math.log(2))
+
     def batches(self, seed: int) -> Callable[[int], Data]:
         """A function that gives so many new batches at a time, the same for every cell."""
         random = np.random.default_rng([seed, *self.name.encode()])

@@ -1,7 +1,7 @@
 """One training run of `python -m benchmarks probes`, and the process that does one after the other, on one core.
 
-It runs on JAX, where so small a model trains fastest on a CPU, in the loop that Keras documents for JAX: `stateless_call`
-of the model and `stateless_apply` of the optimizer, many steps in one compiled program.
+It runs on JAX, where so small a model trains fastest on a CPU: `stateless_call` of the model and `stateless_apply` of
+the optimizer, as Keras documents it, and many steps in one compiled program.
 """
 
 import functools
@@ -29,9 +29,14 @@ CLIP = 1.0
 
 def options(name: str, units: int, task: Task) -> dict[str, Any]:
     """Arguments of a cell beside `units`: how its paper starts it for sequences of this length, where that matters."""
+    return every_option(units, task).get(name, {})
+
+
+def every_option(units: int, task: Task) -> dict[str, dict[str, Any]]:
+    """Those of all cells that have any."""
     steps, short_term = task.length, not task.last
     uniform = keras.initializers.RandomUniform
-    chosen: dict[str, dict[str, Any]] = {
+    return {
         "cfc": {"backbone_units": 32},
         "co_rnn": {"dt": 0.06, "gamma": 66.0, "epsilon": 15.0} if task.name == "adding" else {},
         "ind_rnn": {
@@ -47,7 +52,6 @@ def options(name: str, units: int, task: Task) -> dict[str, Any]:
         "slstm": {"heads": 4},
         "star": {"max_steps": steps},
     }
-    return chosen.get(name, {})
 
 
 def multiple(name: str) -> int:
@@ -102,7 +106,7 @@ class Program(NamedTuple):
 
     chunk: int  # training steps of a call
     train: Callable[..., Any]  # state, inputs and answers of `chunk` batches -> state, the losses
-    score: Callable[..., Any]  # state, inputs, answers -> the metric
+    predict: Callable[..., Any]  # state, inputs -> outputs
     seconds: float  # that compiling took
 
 
@@ -113,24 +117,14 @@ def make_program(
     import jax
     import jax.numpy as jnp
 
-    def asked(answers: Any) -> Any:
-        chosen = answers != IGNORED
-        if task.scored:
-            chosen &= jnp.arange(answers.shape[1]) >= answers.shape[1] - task.scored
-        return chosen
-
-    def mean(values: Any, chosen: Any) -> Any:
-        return jnp.sum(jnp.where(chosen, values, 0.0)) / jnp.sum(chosen)
-
-    def surprise(outputs: Any, answers: Any) -> Any:
-        chances = jax.nn.log_softmax(outputs)
-        return -jnp.take_along_axis(chances, jnp.maximum(answers, 0)[..., None], axis=-1)[..., 0]
-
     def loss(weights: Any, others: Any, inputs: Any, answers: Any) -> Any:
         outputs, others = model.stateless_call(weights, others, inputs, training=True)
         if task.last:
             return jnp.mean(jnp.square(outputs - answers)), others
-        return mean(surprise(outputs, answers), answers != IGNORED), others
+        chances = jax.nn.log_softmax(outputs)
+        chosen = jnp.take_along_axis(chances, jnp.maximum(answers, 0)[..., None], axis=-1)[..., 0]
+        asked = answers != IGNORED
+        return -jnp.sum(jnp.where(asked, chosen, 0.0)) / jnp.sum(asked), others
 
     def step(state: Any, batch: Any) -> Any:
         weights, others, kept = state
@@ -138,19 +132,14 @@ def make_program(
         weights, kept = optimizer.stateless_apply(kept, gradients, weights)
         return (weights, others, kept), value
 
-    def score(state: Any, inputs: Any, answers: Any) -> Any:
-        outputs, _ = model.stateless_call(state[0], state[1], inputs, training=False)
-        if task.last:
-            return jnp.mean(jnp.square(outputs - answers))
-        if task.metric == "bits":
-            return mean(surprise(outputs, answers), asked(answers)) / math.log(2)
-        return mean(jnp.argmax(outputs, axis=-1) == answers, asked(answers))
+    def predict(state: Any, inputs: Any) -> Any:
+        return model.stateless_call(state[0], state[1], inputs, training=False)[0]
 
     begin = time.process_time()
     train = jax.jit(lambda state, *data: jax.lax.scan(step, state, data))
     compiled = (
         train.lower(tuple(state), *task.batches(0)(chunk)).compile(),
-        jax.jit(score).lower(tuple(state), *task.held_out()).compile(),
+        jax.jit(predict).lower(tuple(state), task.held_out()[0]).compile(),
     )
     return Program(chunk, *compiled, time.process_time() - begin)
 
@@ -182,7 +171,7 @@ def train(program: Program, state: list, task: Task, seed: int, limit: int) -> d
         now, losses = program.train(now, *data)
         np.asarray(losses)  # until they are computed
         seconds, done = seconds + time.process_time() - begin, done + program.chunk
-        value = float(program.score(now, *held_out))
+        value = task.score(np.asarray(program.predict(now, held_out[0])), held_out[1])
         if not math.isfinite(value):
             break
         best = value if best is None or task.better(value, best) else best

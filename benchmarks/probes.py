@@ -129,9 +129,7 @@ def load(path: pathlib.Path) -> dict[str, Any]:
 
 def wanted(tasks: Sequence[str], cells: Sequence[str], seeds: int, rates: Sequence[float]) -> list[Run]:
     """All runs, those of one cell on one task together: they share a compiled program."""
-    return [
-        Run(task, cell, seed, rate) for task in tasks for cell in cells for rate in rates for seed in range(seeds)
-    ]
+    return [Run(task, cell, seed, rate) for task in tasks for cell in cells for rate in rates for seed in range(seeds)]
 
 
 def missing(runs: Sequence[Run], done: Mapping[Run, Mapping[str, Any]]) -> list[list[Run]]:
@@ -146,8 +144,8 @@ def missing(runs: Sequence[Run], done: Mapping[Run, Mapping[str, Any]]) -> list[
 def seconds_left(left: Sequence[Run], done: Mapping[Run, Mapping[str, Any]], processes: int) -> float | None:
     """The time for `left`, from the runs that are done; None where there are none.
 
-    A run takes as long as others of its cell on its task; without any, as long as the others on its task, times how much
-    longer its cell takes than others on the tasks that are done.
+    A run takes as long as others of its cell on its task; without any, as long as the others on its task, times how
+    much longer its cell takes than others on the tasks that are done.
     """
     taken: dict[tuple[str, str], list[float]] = collections.defaultdict(list)
     for run, result in done.items():
@@ -157,18 +155,14 @@ def seconds_left(left: Sequence[Run], done: Mapping[Run, Mapping[str, Any]], pro
         return None
     mean = {key: statistics.fmean(values) for key, values in taken.items()}
     overall = statistics.fmean(mean.values())
-    of_task = {
-        task: statistics.fmean([value for (own, _), value in mean.items() if own == task]) for task, _ in mean
-    }
+    of_task = {task: statistics.fmean([value for (own, _), value in mean.items() if own == task]) for task, _ in mean}
     slower = {
         cell: statistics.geometric_mean(
             [max(value, 1e-3) / max(of_task[task], 1e-3) for (task, own), value in mean.items() if own == cell]
         )
         for _, cell in mean
     }
-    each = [
-        mean.get((run.task, run.cell), of_task.get(run.task, overall) * slower.get(run.cell, 1.0)) for run in left
-    ]
+    each = [mean.get((run.task, run.cell), of_task.get(run.task, overall) * slower.get(run.cell, 1.0)) for run in left]
     return sum(each) / processes
 
 

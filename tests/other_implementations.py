@@ -147,7 +147,7 @@ OTHER_SETTINGS = {
     "li_gru": ({"nonlinearity": "tanh", "gate_nonlinearity": "silu"},),
     "mgu": ({"nonlinearity": "softplus", "gate_nonlinearity": "silu"},),
     "minimal_rnn": ({"nonlinearity": "elu"},),
-    "peephole_lstm": ({"nonlinearity": "elu", "gate_nonlinearity": "silu"},),
+    "peephole_lstm": ({"nonlinearity": "elu"},),
     "unicornn": ({"dt": 0.4, "alpha": 0.6},),
 }
 

@@ -134,31 +134,31 @@ class MLSTMCell(ProjectedCell):
             valid = ops.transpose(valid)[:, None]
             input_gate = ops.where(valid, input_gate, ops.cast(_NOTHING, dtype))
             forget_gate = ops.where(valid, forget_gate, ops.cast(0.0, dtype))
-        # The unit at each step, exp(unit), if the chunk began with no memory: what it is does not matter, see below.
         total = ops.stop_gradient(ops.cumsum(forget_gate, axis=-1))
-        before = ops.stop_gradient(input_gate) - total
-        highest = ops.max(before[..., None, :] + _of_the_future(before), axis=-1)
-        unit = total + highest
+        highest = ops.stop_gradient(input_gate) - total
+        highest = ops.max(highest[..., None, :] + _of_the_future(highest), axis=-1)
 
-        change = forget_gate[..., 1:] + (unit[..., :-1] - unit[..., 1:])
-        change = ops.concatenate([change, ops.zeros_like(unit[..., :1])], axis=-1)
-        kept = input_gate - unit + ops.flip(ops.cumsum(ops.flip(change, axis=-1), axis=-1), axis=-1)
+        # What `read_chunk` says of units and gates is true here too. Units of no step are those of the start.
+        unit = ops.where(highest > 0.5 * _NOTHING, total + highest, ops.cast(0.0, dtype))
+        nothing = ops.zeros_like(unit[..., :1])
+        change = forget_gate + (ops.concatenate([nothing, unit[..., :-1]], axis=-1) - unit)
+        later = ops.flip(ops.concatenate([change[..., 1:], nothing], axis=-1), axis=-1)
+        kept = input_gate - unit + ops.flip(ops.cumsum(later, axis=-1), axis=-1)
         above = ops.max(kept, axis=-1)
         share = ops.exp(kept - above[..., None])[..., None, :]
         value = ops.concatenate([value, ops.ones_like(value[..., :1])], axis=-1)
         memory, normalizer = ops.split(ops.matmul(key * share, value), [self.size], axis=-1)
         memory, normalizer = ops.swapaxes(memory, -1, -2), ops.squeeze(normalizer, axis=-1)
-        effect = [ops.sum(forget_gate, axis=-1), unit[..., -1] + above, memory, normalizer]
+        effect = [ops.sum(forget_gate, axis=-1), above - ops.sum(change, axis=-1), memory, normalizer]
         return effect, [query, key, value, output_gate, input_gate, forget_gate, total, highest]
 
     def move_chunk(self, effect, states):
         """The states after steps with that effect."""
-        (total, highest, memory, normalizer), (*old, stabilizer) = effect, states
-        kept = total + stabilizer
-        stabilizer = ops.maximum(kept, highest)
-        kept, new = ops.exp(kept - stabilizer)[..., None], ops.exp(highest - stabilizer)[..., None]
-        normalizer = kept * old[1] + new * normalizer
-        return [kept[..., None] * old[0] + new[..., None] * memory, normalizer, stabilizer]
+        (total, added, *new), (*old, stabilizer) = effect, states
+        highest = ops.maximum(stabilizer, added)
+        kept, added = ops.exp(stabilizer - highest)[..., None], ops.exp(added - highest)[..., None]
+        memory = kept[..., None] * old[0] + added[..., None] * new[0]
+        return [memory, kept * old[1] + added * new[1], total + highest]
 
     def read_chunk(self, rest, states, weights):
         r"""The outputs of steps that begin with `states`.
