@@ -117,12 +117,11 @@ def show_list() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and gives the exit status."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["torchrecurrent"]:
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["torchrecurrent"]:
         from benchmarks import torch_cells
 
-        return torch_cells.main(arguments[1:])
-    given = list(sys.argv[1:] if arguments is None else arguments)
+        return torch_cells.main(given[1:])
     if given[:1] == ["probes"]:
         from benchmarks import probes
 

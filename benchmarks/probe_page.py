@@ -159,13 +159,13 @@ HOW = """{when}; {machines}.
 
 Each cell has as many units as fit in {parameters:,} weights. The network around it is the same for all: a dense layer
 of {width} units with ReLU (an embedding of {width} where the inputs are symbols), the cell, a dense layer of {head}
-units with ReLU, and the output. Adam with {rate}, gradients clipped to a global norm of {clip:g}, batches of {rows}, {seeds}
-seeds. Every {check} steps the model is scored on sequences that it is never trained on. A task is **solved** where the
-score reaches the threshold twice in a row; then training stops. **Not solved means: not within so many steps, with so
-few weights and no tuning for the cell.** It does not mean that the cell cannot learn it. Where the paper of a cell says
-how to start it for sequences of a known length, it starts so: JANET and STAR with chrono initialisation, IndRNN with
-its bound on the recurrent weights, LMU with its window, the rest with the defaults of the layer and what
-`benchmarks/probe_training.py` lists in `options`.
+units with ReLU, and the output. Adam with {rate}, gradients clipped to a global norm of {clip:g}, batches of {rows},
+{seeds} seeds. Every {check} steps the model is scored on sequences that it is never trained on. A task is **solved**
+where the score reaches the threshold twice in a row; then training stops. **Not solved means: not within so many steps,
+with so few weights and no tuning for the cell.** It does not mean that the cell cannot learn it. Where the paper of a
+cell says how to start it for sequences of a known length, it starts so: JANET and STAR with chrono initialisation,
+IndRNN with its bound on the recurrent weights, LMU with its window. The rest start with the defaults of the layer and
+what `every_option` in `benchmarks/probe_training.py` lists.
 
 """
 
@@ -313,8 +313,7 @@ def draw(kept: Mapping[str, Any], path: pathlib.Path) -> None:
     axes = figure.subplots()
     field = [[dark.get((cell, task.name), math.nan) for task in known] for cell in cells]
     # One hue, from light to dark: it reads the same without colour vision, and in grey.
-    colours = matplotlib.colormaps["Blues"].copy()
-    colours.set_bad("white")
+    colours = matplotlib.colormaps["Blues"].with_extremes(bad="white")
     axes.imshow(field, cmap=colours, vmin=0, vmax=1.1, aspect="auto")
     for row, cell in enumerate(cells):
         for column, task in enumerate(known):

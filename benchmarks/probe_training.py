@@ -194,6 +194,7 @@ class Cached:
 
     def __init__(self) -> None:
         self.key: tuple = ()
+        self.program: Program | None = None
 
     def run(self, order: dict[str, Any]) -> dict[str, Any]:
         """Does one run and gives its result."""
@@ -204,8 +205,9 @@ class Cached:
             self.forget()
             self.units, self.count = units_for(name, order["parameters"], task)
         model, optimizer, state = start(name, self.units, task, order["seed"], order["rate"])
-        if key != self.key:
-            self.key, self.program = key, make_program(model, optimizer, state, task, chunk)
+        if key != self.key or self.program is None:
+            self.program = make_program(model, optimizer, state, task, chunk)
+            self.key = key
         found = train(self.program, state, task, order["seed"], order["limit"])
         return {"units": self.units, "parameters": self.count, **found}
 

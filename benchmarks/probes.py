@@ -224,12 +224,13 @@ class Worker:
             return
         self.process.kill()
         self.process.wait()
-        for file in (self.process.stdin, self.process.stdout, self.errors):
+        files: tuple[Any, ...] = (self.process.stdin, self.process.stdout, self.errors)
+        for file in files:
             with contextlib.suppress(OSError):
                 file.close()
 
 
-def cores() -> list[int | None]:
+def cores() -> Sequence[int | None]:
     """The cores that this process may use, where the system tells."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))

@@ -135,7 +135,7 @@ def named(outputs, gradients, weights):
 
 # torchrecurrent
 
-# Other settings than those of the benchmark's table, as torchrecurrent calls them. Not "hard_sigmoid": in float64 the
+# Other settings than those of the benchmark's table, as torchrecurrent calls them. No "hard_sigmoid": in float64 the
 # gradient of PyTorch's has the digits of a float32.
 OTHER_SETTINGS = {
     "antisymmetric_rnn": ({"epsilon": 0.5, "gamma": 0.3, "nonlinearity": "relu"},),
@@ -144,8 +144,8 @@ OTHER_SETTINGS = {
     "fast_rnn": ({"nonlinearity": "relu"},),
     "gated_antisymmetric_rnn": ({"epsilon": 0.5, "gamma": 0.3},),
     "ind_rnn": ({"nonlinearity": "tanh"},),
-    "li_gru": ({"nonlinearity": "tanh", "gate_nonlinearity": "silu"},),
-    "mgu": ({"nonlinearity": "softplus", "gate_nonlinearity": "silu"},),
+    "li_gru": ({"nonlinearity": "tanh"},),
+    "mgu": ({"nonlinearity": "softplus"},),
     "minimal_rnn": ({"nonlinearity": "elu"},),
     "peephole_lstm": ({"nonlinearity": "elu"},),
     "unicornn": ({"dt": 0.4, "alpha": 0.6},),

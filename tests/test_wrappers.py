@@ -188,6 +188,14 @@ def test_inputs_outputs_and_state_have_masks_of_their_own():
     assert (first != second).any()
 
 
+@pytest.mark.parametrize("layer", [MyRNN, keras.layers.RNN])
+def test_the_masks_of_a_stack_inside(layer):
+    stack = keras.layers.StackedRNNCells([Echo(), DropoutWrapper(Echo(), 0.3, seed=1)])
+    outputs = to_numpy(layer(ResidualWrapper(stack), return_sequences=True)(ONES, training=True))
+    assert set(np.unique(outputs)) == {1, np.float32(1 + np.float32(1 / 0.7))}
+    np.testing.assert_array_equal(outputs, np.repeat(outputs[:, :1], 6, axis=1))
+
+
 def test_seeds_of_dropout():
     first, again, other = (masks_of(DropoutWrapper(Echo(), 0.5, seed=seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)

@@ -160,8 +160,8 @@ class Wrapped(Recurrence):
     """A recurrence in wrappers, the outermost first: `CellWrapper`s in one call of a layer.
 
     On the way in, each wrapper changes the inputs; on the way out, from the innermost on, the output. The states are
-    those of the recurrence inside, and what all wrappers do to them is done there, in one: see `core.noise`. So it does
-    not matter which of two wrappers is the outer one if only one of them changes outputs.
+    those of the recurrence inside, and what all wrappers do to them is done there, in one: see `core.noise`. So the
+    order of wrappers matters for inputs and outputs alone.
     """
 
     kind = "wrapped"

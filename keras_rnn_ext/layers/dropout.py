@@ -21,13 +21,15 @@ class DropoutWrapper(CellWrapper):
 
     where the entries of each mask $d$ are $1 / (1 - p)$ with the probability $1 - p$ and else zero, for $p$ the rate;
     at inference they are one. By default a row has the same masks at all steps, as Gal and Ghahramani have it. With
-    `per_step=True` each step has its own: so `input_dropout` is what `dropout` of Keras's LSTM and GRU was in Keras 2.
+    `per_step=True` each step has its own: so `input_dropout` is what `dropout` of LSTM and GRU was in Keras 2 where
+    they ran as one call (keras issue 19993).
 
     `state_dropout` is for the first state, which in most cells is also the output; a memory beside it, such as $c_t$ of
-    an LSTM, stays whole. The mask acts where a step reads the state, so outputs, and the states that a layer returns
-    or carries, are whole. It acts on all that a step makes of the state: where that is added to what comes next,
-    as in a GRU or a linear recurrence, it is scaled by $1 / (1 - p)$ at each step and may grow. For these,
-    `recurrent_dropout` of the cell, which acts on the product with the recurrent kernel alone, is the better choice.
+    an LSTM, stays whole. Of a state with several axes, entries of the last one are dropped. The mask acts where a step
+    reads the state, so outputs, and the states that a layer returns or carries, are whole. It acts on all that a step
+    makes of the state: where the state itself is a part of the next one, as in a GRU or a linear recurrence, that part
+    is scaled by $1 / (1 - p)$ at each step and may grow. For a GRU, `recurrent_dropout` of the cell, which acts on the
+    product with the recurrent kernel alone, is the better choice.
 
     In `MyRNN` the cell keeps the fast way that it runs in. In `keras.layers.RNN` the wrapper works too, but for
     `per_step=True` on JAX, where no step of Keras's loop may draw random numbers.

@@ -98,7 +98,7 @@ class CellWrapper(Configured, DropoutRNNCell, keras.layers.Layer):
         if training and any(wrapper.in_loop and wrapper.draws_each_step for wrapper in wrappers):
             self._refuse_to_draw()
         constants = constants if accepts(inner, "constants") else None
-        wrapped = Wrapped(Foreign(inner, training, constants, self.compute_dtype), wrappers)
+        wrapped = Wrapped(_Inside(inner, training, constants, self.compute_dtype), wrappers)
         old = listed(states)
         noise = wrapped.with_noise_around({}, inputs, old, training)
         output, new = wrapped.step(inputs, old, {}, noise)
@@ -153,6 +153,14 @@ class CellWrapper(Configured, DropoutRNNCell, keras.layers.Layer):
     def from_config(cls, config, custom_objects=None):
         cell = keras.saving.deserialize_keras_object(config["cell"], custom_objects=custom_objects)
         return cls(**{**config, "cell": cell})
+
+
+class _Inside(Foreign):
+    """The cell inside, in one step of a loop that draws its masks and forgets them."""
+
+    def step(self, inputs, states, weights, noise):
+        output, new_states = self._call(inputs, states, **self._arguments)
+        return output, listed(new_states)
 
 
 def _ask(cell, method, *arguments):
