@@ -169,6 +169,8 @@ what `every_option` in `benchmarks/probe_training.py` lists.
 
 """
 
+SEVERAL_RATES = "the best of the learning rates {}, of which a later one was tried where not all seeds solved a task"
+
 
 def _how(kept: Mapping[str, Any]) -> str:
     from benchmarks.probe_training import CHECK, CLIP, HEAD_WIDTH, WIDTH
@@ -191,9 +193,7 @@ def _how(kept: Mapping[str, Any]) -> str:
         when=dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}",
         machines="; ".join(dict.fromkeys(machines)),
         parameters=kept["settings"]["parameters"],
-        rate=f"the learning rate {rates[0]} for all"
-        if len(rates) == 1
-        else f"the best of the rates {', '.join(rates)}",
+        rate=f"the learning rate {rates[0]} for all" if len(rates) == 1 else SEVERAL_RATES.format(", ".join(rates)),
         width=WIDTH,
         head=HEAD_WIDTH,
         clip=CLIP,

@@ -132,11 +132,21 @@ def wanted(tasks: Sequence[str], cells: Sequence[str], seeds: int, rates: Sequen
     return [Run(task, cell, seed, rate) for task in tasks for cell in cells for rate in rates for seed in range(seeds)]
 
 
+def needless(run: Run, runs: Sequence[Run], done: Mapping[Run, Mapping[str, Any]]) -> bool:
+    """Whether an earlier learning rate solved the task with every seed."""
+    solved: dict[float, list[bool]] = {}
+    for each in runs:
+        if (each.task, each.cell) == (run.task, run.cell):
+            solved.setdefault(each.rate, []).append(bool(done.get(each, {}).get("solved")))
+    earlier = list(solved)[: list(solved).index(run.rate)]
+    return any(all(solved[rate]) for rate in earlier)
+
+
 def missing(runs: Sequence[Run], done: Mapping[Run, Mapping[str, Any]]) -> list[list[Run]]:
     """The runs without a result, in groups of one cell on one task. What failed is tried again."""
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
-        if "error" in done.get(run, {"error": ""}):
+        if "error" in done.get(run, {"error": ""}) and not needless(run, runs, done):
             groups.setdefault((run.task, run.cell), []).append(run)
     return list(groups.values())
 
@@ -238,16 +248,17 @@ def cores() -> Sequence[int | None]:
 
 
 def do(
-    groups: Sequence[Sequence[Run]],
+    runs: Sequence[Run],
     results: Results,
     workers: Sequence[Any],
     budget: float,
     show: Callable[[str], None],
 ) -> int:
-    """Does the groups, one on each worker, and gives how many runs there was no time for.
+    """Does those of `runs` that are missing, a group on each worker, and gives how many there was no time for.
 
     No run begins after `budget` seconds. The workers are closed at the end.
     """
+    groups = missing(runs, results.runs)
     waiting: queue.SimpleQueue[Sequence[Run]] = queue.SimpleQueue()
     for group in groups:
         waiting.put(group)
@@ -263,6 +274,10 @@ def do(
             for run in group:
                 if stop.is_set() or time.monotonic() - begin > budget:
                     return
+                if needless(run, runs, results.runs):
+                    with lock:
+                        left.remove(run)
+                    continue
                 order = dataclasses.asdict(run)
                 order |= {"parameters": results.settings.parameters, "limit": results.settings.limits[run.task]}
                 found = worker(order) | {"date": datetime.datetime.now(datetime.UTC).date().isoformat()}
@@ -316,7 +331,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=_positive,
         default=list(RATES),
         metavar="RATE",
-        help="learning rates, the best of which counts (default: %(default)s)",
+        help="learning rates; one is tried where those before it do not solve a task with all seeds (default: 0.003)",
     )
     parser.add_argument("--steps", type=_at_least_one, help="training steps of a run, at most (default: by task)")
     parser.add_argument(
@@ -377,21 +392,22 @@ def run(options: argparse.Namespace) -> int:
     results = Results(options.json, settings)
     about = backend.about() | {"backend": "jax"}
     results.begin({name: about[name] for name in ("processor", "cpus", "system", "python", "versions")})
-    groups = missing(wanted(tasks, cells, options.seeds, options.rates), results.runs)
-    runs = [each for group in groups for each in group]
+    runs = wanted(tasks, cells, options.seeds, options.rates)
+    groups = missing(runs, results.runs)
+    to_do = [each for group in groups for each in group]
     places = cores()
     count = min(options.processes or len(places), max(len(groups), 1))
     workers = [Worker(places[place] if count <= len(places) else None) for place in range(count)]
-    left = in_words(seconds_left(runs, results.runs, count)) if runs else ""
-    print(f"{len(runs)} runs to do, {count} at a time  {left}".rstrip(), flush=True)
+    left = in_words(seconds_left(to_do, results.runs, count)) if to_do else ""
+    print(f"{len(to_do)} runs to do, {count} at a time  {left}".rstrip(), flush=True)
     try:
-        open_runs = do(groups, results, workers, options.budget_seconds, lambda text: print(text, flush=True))
+        open_runs = do(runs, results, workers, options.budget_seconds, lambda text: print(text, flush=True))
     except KeyboardInterrupt:
         print("Stopped. The same command goes on from here.")
         return 1
     if open_runs:
         print(f"{open_runs} runs are left for the next time.")
-    return int(any("error" in results.runs.get(each, {}) for each in runs))
+    return int(any("error" in results.runs.get(each, {}) for each in to_do))
 
 
 def show_list(tasks: Sequence[Any], cells: Sequence[str], parameters: int) -> None:

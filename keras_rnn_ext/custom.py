@@ -11,6 +11,7 @@ from keras_rnn_ext.core.linear_cell import LinearCell
 from keras_rnn_ext.core.recurrent_layer import RecurrentLayer, layer_of
 from keras_rnn_ext.core.registration import register
 from keras_rnn_ext.core.state_products import Dense, Diagonal, Heads, LowRank
+from keras_rnn_ext.core.timed_inputs import TimedInputs
 
 __all__ = [
     # What a class of cells is derived from
@@ -18,6 +19,7 @@ __all__ = [
     "KernelCell",
     "LinearCell",
     "RecurrentCell",
+    "TimedInputs",
     # What it declares
     "Activation",
     "Argument",

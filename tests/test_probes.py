@@ -260,7 +260,7 @@ def some_runs(seeds=2):
 def done_in(path, workers, runs, budget=math.inf):
     """Does what is missing in a file, and gives what was printed and what is left."""
     results, shown = probes.Results(path, probes.Settings(4_000, LIMITS)), []
-    left = probes.do(probes.missing(runs, results.runs), results, workers, budget, shown.append)
+    left = probes.do(runs, results, workers, budget, shown.append)
     return shown, left
 
 
@@ -306,6 +306,20 @@ def test_goes_on_where_it_stopped(tmp_path):
     assert "no luck" in before
     done_in(path, [never := FakeWorker()], some_runs())
     assert never.orders == []
+
+
+def test_another_learning_rate_is_tried_where_the_first_does_not_solve(tmp_path):
+    path, runs = tmp_path / "probes.json", probes.wanted(["copy"], ["lstm", "gru"], 2, [0.003, 0.01])
+    worker = FakeWorker(lambda order: made_up(300 if order["cell"] == "lstm" or order["seed"] else None))
+    _, left = done_in(path, [worker], runs)
+    done = [(order["cell"], order["rate"], order["seed"]) for order in worker.orders]
+    assert done == [
+        ("lstm", 0.003, 0),
+        ("lstm", 0.003, 1),
+        *(("gru", rate, seed) for rate in (0.003, 0.01) for seed in (0, 1)),
+    ]
+    assert left == 0
+    assert probes.missing(runs, probes.Results(path, probes.Settings(4_000, LIMITS)).runs) == []
 
 
 def test_workers_share_the_groups(tmp_path):
@@ -431,7 +445,7 @@ def test_the_best_learning_rate_counts():
     runs["runs"] += [each | {"rate": 0.01} for each in faster]
     found = probe_page.outcomes(runs)["lstm", "copy"]
     assert (found.rate, found.steps, found.solved, found.seeds) == (0.01, 300, 1, 2)
-    assert "the best of the rates 0.003, 0.01" in probe_page.text(runs)
+    assert "the best of the learning rates 0.003, 0.01, of which" in probe_page.text(runs)
     runs["runs"] += kept(("copy", "lstm", 5, made_up(2_000, 1.0)))["runs"]
     assert probe_page.outcomes(runs)["lstm", "copy"].rate == 0.003
 

@@ -25,13 +25,13 @@ from keras_rnn_ext.custom import State
 from keras_rnn_ext.layers.dropout import DropoutWrapper
 from keras_rnn_ext.layers.residual import ResidualWrapper
 from keras_rnn_ext.registry import ROWS, get
-from keras_rnn_ext.testing import verify_contract
+from keras_rnn_ext.testing import Case, verify_contract
+from keras_rnn_ext.testing.contract import recomputed_is_kept, strategies_agree_in_training
 from tests.helpers import BACKEND, assert_close, gradients, to_numpy
 
 X = np.random.default_rng(0).normal(size=(3, 9, 4)).astype("float32")
 MASK = np.array([[1, 1, 1, 1, 1, 1, 1, 1, 1], [1, 1, 0, 1, 0, 0, 1, 0, 0], [0, 0, 0, 0, 0, 0, 0, 0, 0]], "bool")
 
-# The outermost first.
 INNER = {
     "gated": lambda: MyLSTMCell(2),
     "linear": lambda: MinGRUCell(2),
@@ -52,21 +52,43 @@ TOGETHER = {
     "of_a_stack": lambda: ResidualWrapper(
         DropoutWrapper(MyStackedRNNCells([ResidualWrapper(MyLSTMCell(2)), keras.layers.GRUCell(2)]), 0.2, 0.3, seed=2)
     ),
-    "of_a_read_out_state": lambda: DropoutWrapper(LRUCell(2), 0.2, 0.3, 0.4, per_step=True, seed=2),
-    "of_two_that_enter": lambda: DropoutWrapper(get("co_rnn").cell(2, dt=0.3), 0.2, 0.3, 0.4, seed=2),
     "dropconnect": lambda: ResidualWrapper(MyGRUCell(2, recurrent_dropconnect=0.4, seed=1)),
 }
 
 
+# Both kinds of masks for each kind of cell.
+IN_TRAINING = {
+    "gated_per_step": lambda: AROUND["dropout_per_step"](MyLSTMCell(2)),
+    "linear": lambda: AROUND["dropout"](MinGRUCell(2)),
+    "keras": lambda: AROUND["dropout"](keras.layers.LSTMCell(2)),
+    "simple": lambda: AROUND["dropout"](MySimpleRNNCell(2)),
+    "heads": lambda: AROUND["dropout"](SLSTMCell(2)),
+    "state_that_is_read_out": lambda: AROUND["dropout_per_step"](LRUCell(2)),
+    "two_states_that_enter": lambda: AROUND["dropout_per_step"](get("co_rnn").cell(2, dt=0.3)),
+    "with_zoneout": lambda: ZoneoutWrapper(AROUND["dropout"](get("co_rnn").cell(2, dt=0.3)), 0.3, 0.3),
+}
+
+
 @pytest.mark.parametrize("inner", INNER.values(), ids=INNER)
-@pytest.mark.parametrize("around", AROUND.values(), ids=AROUND)
-def test_wrappers_keep_the_contract(around, inner):
-    verify_contract(lambda: around(inner()))
+def test_residual_keeps_the_contract(inner):
+    verify_contract(lambda: ResidualWrapper(inner()))
+
+
+@pytest.mark.parametrize("around", ["dropout-gated", "dropout_per_step-linear", "dropout_per_step-keras"])
+def test_dropout_keeps_the_contract(around):
+    wrapper, inner = around.split("-")
+    verify_contract(lambda: AROUND[wrapper](INNER[inner]()))
 
 
 @pytest.mark.parametrize("make_cell", TOGETHER.values(), ids=TOGETHER)
 def test_wrappers_together_keep_the_contract(make_cell):
     verify_contract(make_cell)
+
+
+@pytest.mark.parametrize("make_cell", IN_TRAINING.values(), ids=IN_TRAINING)
+def test_loops_agree_in_training(make_cell):
+    strategies_agree_in_training(make_cell, Case())
+    recomputed_is_kept(make_cell, Case())
 
 
 # Residual

@@ -7,7 +7,6 @@ import inspect
 import pathlib
 
 import keras_rnn_ext
-from keras_rnn_ext.core.cell import RecurrentCell
 from keras_rnn_ext.core.layer_words import LAYER_ARGUMENTS
 from keras_rnn_ext.core.recurrent_layer import EXTRA_ARGUMENTS, RecurrentLayer
 
@@ -39,8 +38,12 @@ def _shown(default):
     return repr(default).replace("'", '"') if simple else "..."
 
 
+def _bases(cls):
+    return [RecurrentLayer] if issubclass(cls, RecurrentLayer) else cls.__bases__
+
+
 def _class(cls):
-    base = "_RecurrentLayer" if issubclass(cls, RecurrentLayer) else f"_{cls.__mro__[1].__name__}"
+    base = ", ".join(f"_{each.__name__}" for each in _bases(cls))
     lines = [f"class {cls.__name__}({base}):", "    def __init__(", "        self,"]
     named = False
     for parameter in list(inspect.signature(cls.__init__).parameters.values())[1:]:
@@ -59,7 +62,7 @@ def stub():
         for name, value in public.items()
         if inspect.isclass(value) and (issubclass(value, RecurrentLayer) or getattr(value, "source", None))
     }
-    bases = {RecurrentLayer, *(value.__mro__[1] for value in computed.values() if issubclass(value, RecurrentCell))}
+    bases = {base for value in computed.values() for base in _bases(value)}
     lines = [f"from {base.__module__} import {base.__name__} as _{base.__name__}" for base in bases]
     lines += [
         f"from {value.__module__} import {name} as {name}" for name, value in public.items() if name not in computed

@@ -2,7 +2,18 @@
 
 from keras import ops
 
-from keras_rnn_ext.custom import Activation, Choice, Flag, Integer, KernelCell, Weight, define_cell, layer_of, product
+from keras_rnn_ext.custom import (
+    Activation,
+    Choice,
+    Flag,
+    Integer,
+    KernelCell,
+    TimedInputs,
+    Weight,
+    define_cell,
+    layer_of,
+    product,
+)
 
 
 def lecun_tanh(values):
@@ -35,7 +46,7 @@ class _BackboneActivation(Activation):
         {"backbone_units": 3, "use_bias": False},
     ),
 )
-class CfCCell(KernelCell):
+class CfCCell(TimedInputs, KernelCell):
     r"""One step of a network that is an approximate solution of a differential equation of time.
 
     $$\begin{aligned}
@@ -71,11 +82,6 @@ class CfCCell(KernelCell):
         return self.mode == "pure"
 
     @property
-    def data_features(self):
-        """How many features there are beside the time."""
-        return self.features - self.timed
-
-    @property
     def width(self):
         return self.backbone_units
 
@@ -84,23 +90,9 @@ class CfCCell(KernelCell):
         return self.backbone_units
 
     @property
-    def projected_width(self):
-        return self.width + self.timed
-
-    @property
     def head_width(self):
         """How many columns `head_kernel` has."""
         return self.units if self.is_direct else 4 * self.units
-
-    def derive(self, weights):
-        if not self.timed:
-            return weights
-        # The time takes no part in the product.
-        return {**weights, "kernel": ops.pad(weights["kernel"], [[0, 1], [0, 0]])}
-
-    def project(self, inputs, weights, noise):
-        projected = super().project(inputs, weights, noise)
-        return ops.concatenate([projected, inputs[..., -1:]], axis=-1) if self.timed else projected
 
     def recur(self, projected, states, weights, noise):
         projected, time = (projected[..., :-1], projected[..., -1:]) if self.timed else (projected, 1.0)

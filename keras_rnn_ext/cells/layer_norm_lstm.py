@@ -33,7 +33,6 @@ class LayerNormLSTMCell(GatedCell):
     forget_gate = 1
 
     recurrent_activation = Activation("sigmoid", "$\\sigma$")
-    unit_forget_bias = Flag(True, "whether the bias of the forget gate starts at one", after="bias_initializer")
     epsilon = Real(1e-5, "added to variances", above=0)
     carry_normalized = Flag(False, "whether the normalised c is what is carried on, as in TensorFlow Addons")
     kernel_gain = Weight(("width",), "$\\alpha_1$", initializer="ones")

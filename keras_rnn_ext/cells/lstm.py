@@ -5,7 +5,6 @@ from keras import ops
 from keras_rnn_ext.custom import (
     Activation,
     Argument,
-    Flag,
     GatedCell,
     RecurrentLayer,
     define_cell,
@@ -45,7 +44,6 @@ class MyLSTMCell(GatedCell):
     forget_gate = 1
 
     recurrent_activation = Activation("sigmoid", "$\\sigma$")
-    unit_forget_bias = Flag(True, "whether the bias of the forget gate starts at one", after="bias_initializer")
     implementation = Argument(
         2,
         "1: one dropout mask per gate; any other number: one for all gates. `recurrent_dropout` makes it 1",

@@ -149,16 +149,19 @@ class MLSTMCell(ProjectedCell):
         value = ops.concatenate([value, ops.ones_like(value[..., :1])], axis=-1)
         memory, normalizer = ops.split(ops.matmul(key * share, value), [self.size], axis=-1)
         memory, normalizer = ops.swapaxes(memory, -1, -2), ops.squeeze(normalizer, axis=-1)
-        effect = [ops.sum(forget_gate, axis=-1), above - ops.sum(change, axis=-1), memory, normalizer]
+        # The stabilizer of what is new, also as it would have been at the start: there it compares with the old one.
+        at_end, at_start = unit[..., -1] + above, above - ops.sum(change, axis=-1)
+        effect = [ops.sum(forget_gate, axis=-1), at_start, at_end, memory, normalizer]
         return effect, [query, key, value, output_gate, input_gate, forget_gate, total, highest]
 
     def move_chunk(self, effect, states):
         """The states after steps with that effect."""
-        (total, added, *new), (*old, stabilizer) = effect, states
-        highest = ops.maximum(stabilizer, added)
-        kept, added = ops.exp(stabilizer - highest)[..., None], ops.exp(added - highest)[..., None]
+        (total, at_start, at_end, *new), (*old, stabilizer) = effect, states
+        highest = ops.maximum(stabilizer, at_start)
+        kept, added = ops.exp(stabilizer - highest)[..., None], ops.exp(at_start - highest)[..., None]
         memory = kept[..., None] * old[0] + added[..., None] * new[0]
-        return [memory, kept * old[1] + added * new[1], total + highest]
+        stabilizer = ops.where(stabilizer > at_start, total + stabilizer, at_end)
+        return [memory, kept * old[1] + added * new[1], stabilizer]
 
     def read_chunk(self, rest, states, weights):
         r"""The outputs of steps that begin with `states`.

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_rnn_ext.custom import Activation, Flag, KernelCell, Weight, define_cell, layer_of, product
+from keras_rnn_ext.custom import Activation, KernelCell, Weight, define_cell, layer_of, product
 
 
 @define_cell(
@@ -36,7 +36,6 @@ class MultiplicativeLSTMCell(KernelCell):
     forget_gate = 1
 
     recurrent_activation = Activation("sigmoid", "$\\sigma$")
-    unit_forget_bias = Flag(True, "whether the bias of the forget gate starts at one", after="bias_initializer")
     intermediate_kernel = Weight(("units", "4 * units"), "$V$", initializer="orthogonal")
     bias = Weight(("4 * units",), initializer="zeros", when="use_bias")
 

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_rnn_ext.custom import Activation, Flag, GatedCell, Weight, define_cell, layer_of
+from keras_rnn_ext.custom import Activation, GatedCell, Weight, define_cell, layer_of
 
 
 @define_cell(
@@ -33,7 +33,6 @@ class PeepholeLSTMCell(GatedCell):
     forget_gate = 1
 
     recurrent_activation = Activation("sigmoid", "$\\sigma$")
-    unit_forget_bias = Flag(True, "whether the bias of the forget gate starts at one", after="bias_initializer")
     peephole_kernel = Weight((3, "units"), "what the gates see of the carry", by_row=True)
 
     def gate(self, projected, recurrent, states, weights):

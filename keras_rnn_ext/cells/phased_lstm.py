@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_rnn_ext.custom import Activation, Flag, GatedCell, Real, State, Weight, define_cell, layer_of
+from keras_rnn_ext.custom import Activation, Flag, GatedCell, Real, State, TimedInputs, Weight, define_cell, layer_of
 
 
 @define_cell(
@@ -17,7 +17,7 @@ from keras_rnn_ext.custom import Activation, Flag, GatedCell, Real, State, Weigh
     "one.",
     variants=({}, {"timed": True, "ratio_on": 0.5, "max_period": 4.0}, {"peepholes": False}, {"use_bias": False}),
 )
-class PhasedLSTMCell(GatedCell):
+class PhasedLSTMCell(TimedInputs, GatedCell):
     r"""One step of a long short-term memory in which each unit is open for a part of its period.
 
     $\tilde c_t$ and $\tilde h_t$ are what an LSTM with peepholes makes of $x_t$, $h_{t-1}$ and $c_{t-1}$. Then
@@ -41,7 +41,6 @@ class PhasedLSTMCell(GatedCell):
     forget_gate = 1
 
     recurrent_activation = Activation("sigmoid", "$\\sigma$")
-    unit_forget_bias = Flag(True, "whether the bias of the forget gate starts at one", after="bias_initializer")
     peepholes = Flag(True, "whether the gates see the carry")
     timed = Flag(False, "whether the last feature is the time, which a layer with 16 bits rounds")
     leak = Real(0.001, "$\\alpha$, how far a closed unit is open", least=0, most=1)
@@ -57,15 +56,6 @@ class PhasedLSTMCell(GatedCell):
     def counts(self):
         """Whether the time is the number of steps."""
         return not self.timed
-
-    @property
-    def data_features(self):
-        """How many features there are beside the time."""
-        return self.features - self.timed
-
-    @property
-    def projected_width(self):
-        return self.width + self.timed
 
     @property
     def summed(self):
@@ -91,13 +81,8 @@ class PhasedLSTMCell(GatedCell):
     def derive(self, weights):
         # The time has more digits than 16 bits, and so have these, from their variables.
         wide = "float64" if self.compute_dtype == "float64" else "float32"
-        weights = {**weights, **{name: ops.cast(getattr(self, name), wide) for name in ("period", "phase", "ratio")}}
-        # The time takes no part in the product.
-        return {**weights, "kernel": ops.pad(weights["kernel"], [[0, 1], [0, 0]])} if self.timed else weights
-
-    def project(self, inputs, weights, noise):
-        projected = super().project(inputs, weights, noise)
-        return ops.concatenate([projected, inputs[..., -1:]], axis=-1) if self.timed else projected
+        clock = {name: ops.cast(getattr(self, name), wide) for name in ("period", "phase", "ratio")}
+        return super().derive({**weights, **clock})
 
     def gate(self, projected, recurrent, states, weights):
         hidden, carry, *clock = states

@@ -43,7 +43,6 @@ class ProjectedLSTMCell(GatedCell):
     forget_gate = 1
 
     recurrent_activation = Activation("sigmoid", "$\\sigma$")
-    unit_forget_bias = Flag(True, "whether the bias of the forget gate starts at one", after="bias_initializer")
     projection = Integer(None, "the size of the output, in the paper less than `units`; None: `units`", optional=True)
     peepholes = Flag(True, "whether the gates see the carry")
     peephole = Weight((3, "units"), "what the gates see of the carry", by_row=True, when="peepholes")

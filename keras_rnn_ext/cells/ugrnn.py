@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_rnn_ext.custom import Activation, Flag, GatedCell, define_cell, layer_of
+from keras_rnn_ext.custom import Activation, GatedCell, define_cell, layer_of
 
 
 @define_cell(
@@ -30,7 +30,6 @@ class UGRNNCell(GatedCell):
     forget_gate = 0
 
     recurrent_activation = Activation("sigmoid", "$\\sigma$")
-    unit_forget_bias = Flag(True, "whether the bias of the gate starts at one", after="bias_initializer")
 
     def gate(self, projected, recurrent, states, weights):
         update_gate, candidate = ops.split(projected + recurrent, 2, axis=-1)

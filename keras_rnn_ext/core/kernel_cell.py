@@ -60,7 +60,8 @@ class ProjectedCell(RecurrentCell, abstract=True):
 class KernelCell(ProjectedCell, abstract=True):
     """Abstract: the states enter through `recurrent_kernel` as well.
 
-    A subclass writes `recur`. `forget_gate` is the place of the gate whose bias `unit_forget_bias` sets to one.
+    A subclass writes `recur`. One that says the place of its `forget_gate` among the gates has the argument
+    `unit_forget_bias`.
     """
 
     activation = Activation("tanh", "$\\phi$")
@@ -75,13 +76,16 @@ class KernelCell(ProjectedCell, abstract=True):
         sparse=True,
     )
     recurrence: StateProduct = Dense()
-    forget_gate = 0
+    forget_gate: int | None = None
     unit_forget_bias: Any = False
 
     # How many columns, in units, `recurrent_kernel` has; None: as many as `kernel`.
     recurrent_gates: int | None = None
 
     def __init_subclass__(cls, **options):
+        if "forget_gate" in vars(cls):
+            words = "whether the bias of the forget gate starts at one"
+            cls.unit_forget_bias = Flag(True, words, after="bias_initializer")
         if vars(cls).get("recurrent_kernel", cls) is None:
             # Taken back, and with it what is about it alone.
             cls.recurrent_dropconnect = 0.0
