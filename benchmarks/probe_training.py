@@ -38,7 +38,6 @@ def every_option(units: int, task: Task) -> dict[str, dict[str, Any]]:
     uniform = keras.initializers.RandomUniform
     return {
         "cfc": {"backbone_units": 32},
-        "co_rnn": {"dt": 0.06, "gamma": 66.0, "epsilon": 15.0} if task.name == "adding" else {},
         "ind_rnn": {
             "recurrent_initializer": uniform(0.0 if short_term else 0.5 ** (1 / steps), 2 ** (1 / steps)),
             "recurrent_constraint": MaxAbsolute(2 ** (1 / steps)),

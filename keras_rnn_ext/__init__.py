@@ -5,6 +5,7 @@ from keras_rnn_ext.core.layer import MyRNN
 from keras_rnn_ext.core.stacked import MyStackedRNNCells
 from keras_rnn_ext.layers.bidirectional import MyBidirectional
 from keras_rnn_ext.layers.constraints import MaxAbsolute
+from keras_rnn_ext.layers.convolutional import CONVOLUTIONAL as _CONVOLUTIONAL
 from keras_rnn_ext.layers.dense import MyDense
 from keras_rnn_ext.layers.dropout import DropoutWrapper
 from keras_rnn_ext.layers.embedding import MyEmbedding
@@ -15,7 +16,7 @@ from keras_rnn_ext.registry import ROWS as _ROWS
 
 # Every cell of the catalogue, and its layer.
 _CELLS = {each.__name__: each for row in _ROWS for each in (row.cell, row.layer)}
-globals().update(_CELLS)
+globals().update(_CELLS | _CONVOLUTIONAL)
 
 # isort: split
 # What is built on the names above: importing it registers its classes, so that saved models load.
@@ -25,6 +26,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     *sorted(_CELLS),
+    # Sequences of images
+    *sorted(_CONVOLUTIONAL),
     # Any cell over a sequence, cells on top of each other, and wrappers of cells
     "DropoutWrapper",
     "MyBidirectional",

@@ -41,7 +41,7 @@ class NASCell(GatedCell):
     projection = Integer(None, "the size of the output; None: `units`, without a projection", optional=True)
     projection_kernel = Weight(("units", "output_size"), when="projection")
 
-    @property
+    @property  # type: ignore[misc]
     def output_size(self):
         """The size of the output: `projection`, or else `units`."""
         return self.projection or self.units

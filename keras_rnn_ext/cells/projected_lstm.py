@@ -48,7 +48,7 @@ class ProjectedLSTMCell(GatedCell):
     peephole = Weight((3, "units"), "what the gates see of the carry", by_row=True, when="peepholes")
     projection_kernel = Weight(("units", "output_size"), "$P$")
 
-    @property
+    @property  # type: ignore[misc]
     def output_size(self):
         """The size of the output."""
         return self.projection or self.units

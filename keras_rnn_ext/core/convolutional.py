@@ -155,7 +155,7 @@ class ConvolutionalCell(GatedCell, abstract=True):
             )
         return (*convolved, self.filters) if self._channel_axis == -1 else (self.filters, *convolved)
 
-    @property
+    @property  # type: ignore[misc]
     def output_size(self):
         """The shape of the output without the batch; before the cell is built its size is unknown."""
         return self.convolved_shape(self.input_image or (None,) * (self.rank + 1))

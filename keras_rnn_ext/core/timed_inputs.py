@@ -1,5 +1,7 @@
 """Inputs that may bring the time along."""
 
+from typing import Any
+
 from keras import ops
 
 
@@ -10,7 +12,7 @@ class TimedInputs:
     behind the columns that `project` gives.
     """
 
-    timed = False
+    timed: Any = False
 
     @property
     def data_features(self):

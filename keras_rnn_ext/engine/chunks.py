@@ -121,10 +121,10 @@ class Chunks(Strategy):
 
 
 def _cut(steps, length):
-    """How many chunks of how many steps, at least one: as even as they can be, so that little is done in vain."""
+    """How many chunks of how many steps, at least one of one: as even as they can be, so that little is in vain."""
     largest = max if isinstance(steps, int) else ops.maximum
-    count = -(-steps // length)
-    return count, largest(-(-steps // largest(count, 1)), 1)
+    count = largest(-(-steps // length), 1)
+    return count, largest(-(-steps // count), 1)
 
 
 def _in_chunks(values, missing, count, size):

@@ -18,7 +18,7 @@ from keras_rnn_ext.core.registration import register
 from keras_rnn_ext.layers.convolutional_words import describe_cell, describe_layer
 
 
-class ConvLSTMCell(ConvolutionalCell, MyLSTMCell, abstract=True):
+class ConvLSTMCell(ConvolutionalCell, MyLSTMCell, abstract=True):  # type: ignore[misc]
     r"""One step of a convolutional LSTM.
 
     $$\begin{aligned}
@@ -72,7 +72,7 @@ class ConvPeepholeLSTMCell(ConvolutionalCell, PeepholeLSTMCell, abstract=True):
     )
 
 
-class ConvGRUCell(ConvolutionalCell, MyGRUCell, abstract=True):
+class ConvGRUCell(ConvolutionalCell, MyGRUCell, abstract=True):  # type: ignore[misc]
     r"""One step of a convolutional GRU.
 
     $$\begin{aligned}
@@ -187,19 +187,15 @@ def _class(name, base, options=None, **body):
     return register(types.new_class(name, (base,), options, lambda space: space.update(body)))
 
 
-(
-    MyConvLSTM1DCell, MyConvLSTM2DCell, MyConvLSTM3DCell,
-    MyConvLSTM1D, MyConvLSTM2D, MyConvLSTM3D,
-) = _by_rank(ConvLSTMCell, "MyConvLSTM")  # fmt: skip
-(
-    ConvPeepholeLSTM1DCell, ConvPeepholeLSTM2DCell, ConvPeepholeLSTM3DCell,
-    ConvPeepholeLSTM1D, ConvPeepholeLSTM2D, ConvPeepholeLSTM3D,
-) = _by_rank(ConvPeepholeLSTMCell, "ConvPeepholeLSTM")  # fmt: skip
-(
-    ConvGRU1DCell, ConvGRU2DCell, ConvGRU3DCell,
-    ConvGRU1D, ConvGRU2D, ConvGRU3D,
-) = _by_rank(ConvGRUCell, "ConvGRU")  # fmt: skip
-(
-    ConvSimpleRNN1DCell, ConvSimpleRNN2DCell, ConvSimpleRNN3DCell,
-    ConvSimpleRNN1D, ConvSimpleRNN2D, ConvSimpleRNN3D,
-) = _by_rank(ConvSimpleRNNCell, "ConvSimpleRNN")  # fmt: skip
+# The cells and layers by name, which are names of this module as well.
+CONVOLUTIONAL = {
+    each.__name__: each
+    for kind, name in (
+        (ConvLSTMCell, "MyConvLSTM"),
+        (ConvPeepholeLSTMCell, "ConvPeepholeLSTM"),
+        (ConvGRUCell, "ConvGRU"),
+        (ConvSimpleRNNCell, "ConvSimpleRNN"),
+    )
+    for each in _by_rank(kind, name)
+}
+globals().update(CONVOLUTIONAL)
