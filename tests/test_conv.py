@@ -304,8 +304,7 @@ class Images(Case):
         return images(self.rank, self.batch, self.steps, self.features, seed=self.seed)
 
 
-@pytest.mark.parametrize("name", SOME)
-@pytest.mark.parametrize("return_sequences", [True, False])
+@pytest.mark.parametrize(("name", "return_sequences"), list(zip(SOME, [True, False] * 2, strict=True)))
 def test_strategies_agree_with_the_plain_loop(name, return_sequences):
     layer = layer_of(name, 2, 2, padding="same", dropout=0.4, recurrent_dropout=0.4, return_state=True, seed=1)
     layer.return_sequences = return_sequences
@@ -576,12 +575,12 @@ def test_bidirectional_has_the_numbers_of_the_built_in(merge_mode):
 
 def test_zoneout_keeps_some():
     inputs = images(2)
-    layer = MyRNN(ZoneoutWrapper(convolutional.MyConvLSTM2DCell(2, 3), 0.5, 0.5, seed=1), return_sequences=True)
-    with_random_weights(layer, inputs.shape)
-    outputs = to_numpy(layer(inputs, training=True))
-    stays = (outputs[:, 1:] == outputs[:, :-1]).mean()
-    # 864 draws.
-    assert 0.4 < stays < 0.6
+    plain = with_random_weights(layer_of("MyConvLSTM2D", 2, 3, return_sequences=True), inputs.shape)
+    zoned = MyRNN(ZoneoutWrapper(convolutional.MyConvLSTM2DCell(2, 3), 0.25, 0.5, seed=1), return_sequences=True)
+    with_random_weights(zoned, inputs.shape)
+    assert_close(zoned(inputs)[:, 0], 0.75 * plain(inputs)[:, 0], 1e-6)
+    outputs = to_numpy(zoned(inputs, training=True))
+    assert 0 < (outputs[:, 1:] == outputs[:, :-1]).mean() < 1
 
 
 # What is documented, and what is refused
@@ -592,8 +591,9 @@ def test_docstring_is_whole(name):
     public = getattr(convolutional, name)
     text = inspect.getdoc(public)
     assert keras.saving.get_registered_name(public) == f"keras_rnn_ext>{name}"
-    for part in ("Args:", "Raises:", "Source:", ">>> ", "$$"):
-        assert part in text
+    for part in ("Args:", "Raises:", "Source:", ">>> import"):
+        assert text.count(part) == 1
+    assert "$$" in text
     entries = text.split("Args:")[1]
     for argument in parameters(public):
         assert f"    {argument}: " in entries

@@ -100,6 +100,7 @@ class ConvGRUCell(ConvolutionalCell, MyGRUCell, abstract=True):  # type: ignore[
     )
 
     def derive(self, weights):
+        weights = super().derive(weights)
         if self.reset_after:
             return weights
         gates, candidate = ops.split(weights["recurrent_kernel"], [2 * self.filters], axis=-1)
@@ -139,9 +140,10 @@ class ConvolutionalLayer(RecurrentLayer):
     """
 
     def __init_subclass__(cls, cell=None, **options):
+        words = cls.__doc__
         super().__init_subclass__(cell=cell, **options)
         if cell is not None:
-            cls.__doc__ = describe_layer(cls, cell)
+            cls.__doc__ = describe_layer(cls, cell, words)
 
     def _make(self, own_cell, **options):
         super()._make(own_cell, **options)

@@ -55,8 +55,8 @@ def describe_cell(cell):
     return "\n\n".join(parts) + _example(example)
 
 
-def describe_layer(layer, cell):
-    """The docstring of a layer: its first words, the equations of its cell, the arguments of both."""
+def describe_layer(layer, cell, words):
+    """The docstring of a layer: `words`, the equations of its cell, the arguments of both."""
     described = {name: argument.describe(name) for name, argument in (LAYER_ARGUMENTS | EXTRA_ARGUMENTS).items()}
     described |= described_arguments(cell)
     sections = LAYER_SECTIONS.replace("`(batch, steps, features)`", _shape(cell, "batch", "steps"), 1)
@@ -66,7 +66,7 @@ def describe_layer(layer, cell):
     )
     size = (6,) * cell.rank
     parts = [
-        inspect.cleandoc(layer.__doc__ or layer.__name__),
+        inspect.cleandoc(words or layer.__name__),
         cell.own_words.partition("\n")[2].strip(),
         section("Args", [*(described[name] for name in parameters(layer) if name in described), _KERAS]),
         sections,

@@ -1,6 +1,7 @@
 """Writes a golden file: a model saved by one version, with the numbers that it gives. They are loaded for ever.
 
-A new version adds a folder and leaves the old ones: python tests/golden/make_golden.py VERSION
+A new version adds a folder, a new kind of model a file, and what is there stays:
+python tests/golden/make_golden.py VERSION
 """
 
 import pathlib
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_rnn_ext import (
+    DropoutWrapper,
     IndRNN,
     MaxAbsolute,
     MyBidirectional,
@@ -23,8 +25,10 @@ from keras_rnn_ext import (
     MySimpleRNN,
     MySimpleRNNCell,
     MyStackedRNNCells,
+    ResidualWrapper,
     ZoneoutWrapper,
 )
+from keras_rnn_ext.layers.convolutional import CONVOLUTIONAL
 from keras_rnn_ext.registry import ROWS
 
 
@@ -45,6 +49,16 @@ def models():
     head = MyLSTM(2, implementation=1, dropout=0.5, learned_initial_state=True)
     yield "stateful", keras.Model(inputs, head(outputs))
 
+    inputs = keras.Input((None, 2))
+    wrapped = DropoutWrapper(MyLSTMCell(2, recurrent_dropconnect=0.1), 0.1, 0.1, 0.1, per_step=True, seed=1)
+    yield "wrappers", keras.Model(inputs, MyRNN(ResidualWrapper(wrapped), return_sequences=True)(inputs))
+
+    inputs = keras.Input((None, 2))
+    layers = {name: cls for name, cls in CONVOLUTIONAL.items() if not name.endswith("Cell")}
+    images = [keras.layers.Reshape((-1, *[1] * (rank - 1), 2, 1))(inputs) for rank in (1, 2, 3)]
+    outputs = [layers[name](2, 1)(images[int(name[-2]) - 1]) for name in sorted(layers)]
+    yield "images", keras.Model(inputs, outputs)
+
 
 def cells():
     """A model with the layer of every cell of the catalogue, one beside the other, and a wrapped cell."""
@@ -63,8 +77,10 @@ def numbers(name):
 
 def main(version):
     folder = pathlib.Path(__file__).parent / version
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for name, model in [*models(), ("cells", cells())]:
+        if (folder / f"{name}.keras").exists():
+            continue
         generator = np.random.default_rng(1)
         model.set_weights([generator.normal(size=weight.shape) for weight in model.weights])
         if name == "stateful":
