@@ -32,6 +32,7 @@ class Outcome:
     seconds: float | None
     value: float | None  # of the metric: the median of the best of each run
     step_milliseconds: float | None
+    stopped: int | None  # steps until time was up, the median, where it was for most runs
 
     @property
     def share(self) -> float:
@@ -60,6 +61,7 @@ def outcomes(kept: Mapping[str, Any]) -> dict[tuple[str, str], Outcome]:
 def _outcome(rate: float, runs: Sequence[Mapping[str, Any]]) -> Outcome:
     solved = [each for each in runs if each["solved"]]
     values = [each["best"] for each in runs if each["best"] is not None]
+    stopped = [each["trained_steps"] for each in runs if each["stopped"]]
     steps = sum(each["trained_steps"] for each in runs)
     return Outcome(
         rate,
@@ -70,6 +72,7 @@ def _outcome(rate: float, runs: Sequence[Mapping[str, Any]]) -> Outcome:
         statistics.median(each["seconds"] for each in solved) if solved else None,
         statistics.median(values) if values else None,
         1e3 * sum(each["trained_seconds"] for each in runs) / steps if steps else None,
+        round(statistics.median(stopped)) if 2 * len(stopped) > len(runs) else None,
     )
 
 
@@ -161,11 +164,13 @@ Each cell has as many units as fit in {parameters:,} weights. The network around
 of {width} units with ReLU (an embedding of {width} where the inputs are symbols), the cell, a dense layer of {head}
 units with ReLU, and the output. Adam with {rate}, gradients clipped to a global norm of {clip:g}, batches of {rows},
 {seeds} seeds. Every {check} steps the model is scored on sequences that it is never trained on. A task is **solved**
-where the score reaches the threshold twice in a row; then training stops. **Not solved means: not within so many steps,
-with so few weights and no tuning for the cell.** It does not mean that the cell cannot learn it. Where the paper of a
-cell says how to start it for sequences of a known length, it starts so: JANET and STAR with chrono initialisation,
-IndRNN with its bound on the recurrent weights, LMU with its window. The rest start with the defaults of the layer and
-what `every_option` in `benchmarks/probe_training.py` lists.
+where the score reaches the threshold twice in a row. Training stops then, or after the steps below, or after
+{seconds:g} s on one core.
+
+**Not solved means: not within so many steps, with so few weights and no tuning for the cell.** It does not mean that
+the cell cannot learn it. Where the paper of a cell says how to start it for sequences of a known length, it starts so:
+JANET and STAR with chrono initialisation, IndRNN with its bound on the recurrent weights, LMU with its window. The rest
+start with the defaults of the layer and what `every_option` in `benchmarks/probe_training.py` lists.
 
 """
 
@@ -200,6 +205,7 @@ def _how(kept: Mapping[str, Any]) -> str:
         rows=ROWS,
         seeds=len({each["seed"] for each in kept["runs"]}),
         check=CHECK,
+        seconds=kept["settings"]["seconds"],
     )
     return head + definitions
 
@@ -237,7 +243,7 @@ def _entry(one: Outcome | None, task: Task) -> str:
     if one.value is None:
         return "no number"
     if task.threshold is None or one.steps is None or one.seconds is None:
-        return _value(one.value, task)
+        return _value(one.value, task) + (f" at {one.stopped:,}" if one.stopped else "")
     runs = "" if one.solved == one.seeds else f", {one.solved} of {one.seeds}"
     return f"**{one.steps:,.0f}** ({one.seconds:.0f} s{runs})"
 
@@ -248,8 +254,8 @@ def _value(value: float, task: Task) -> str:
 
 TABLE = """Steps to the solution, in bold, and seconds of training on one core: medians over the runs that solved it;
 where not all did, how many. Else the best score that was reached, median over the runs: squared error, or the share of
-right answers. The last columns are the units, the milliseconds of a training step of the adding problem, and how the
-engine runs the cell: see [The cells](cells.md).
+right answers; "at 500" where time was up after 500 steps. The last columns are the units, the milliseconds of a
+training step of the adding problem, and how the engine runs the cell: see [The cells](cells.md).
 
 """
 
@@ -322,7 +328,7 @@ def draw(kept: Mapping[str, Any], path: pathlib.Path) -> None:
             weight = "bold" if one and one.steps is not None else "normal"
             axes.text(
                 column, row, _label(one, task), ha="center", va="center", fontsize=8, fontweight=weight,
-                color="white" if shade > 0.6 else "0.15",
+                color="white" if shade > 0.72 else "0.15",
             )  # fmt: skip
     axes.set_xticks(range(len(known)), [_column(task, kept["settings"]["limits"]) for task in known], fontsize=8.5)
     axes.xaxis.tick_top()
@@ -335,10 +341,12 @@ def draw(kept: Mapping[str, Any], path: pathlib.Path) -> None:
     axes.grid(which="minor", color="white", linewidth=1.5)
     axes.tick_params(which="minor", length=0)
     axes.set_xlabel(
-        "bold: steps to the solution, with the runs that solved it if not all; else the best value", fontsize=8
+        "Bold: steps to the solution, and the share of runs that solved it if not all did. Else the best score.\n"
+        "Darker: solved sooner, and by more runs; of characters: fewer bits.",
+        fontsize=8,
     )
     partial = path.with_name(f"partial-{path.name}")
-    figure.savefig(partial, dpi=120, format="png")
+    figure.savefig(partial, dpi=100, format="png")
     os.replace(partial, path)
 
 
@@ -354,6 +362,6 @@ def _label(one: Outcome | None, task: Task) -> str:
     if one.value is None:
         return "no number"
     if one.steps is None:
-        return _value(one.value, task)
+        return _value(one.value, task) + (f" at {one.stopped:,}" if one.stopped else "")
     runs = "" if one.solved == one.seeds else f"  {one.solved}/{one.seeds}"
     return f"{one.steps:,.0f}{runs}"

@@ -60,11 +60,12 @@ def multiple(name: str) -> int:
 
 def parameters(name: str, units: int, task: Task) -> int:
     """How many weights a cell has, trained or not."""
-    # No weight is drawn here: their shapes are enough.
-    with keras.StatelessScope(initialize_variables=False):
-        cell = get(name).cell(units, **options(name, units, task))
-        cell.build((None, WIDTH))
-        return cell.count_params()
+    sizes = []
+    cell = get(name).cell(units, **options(name, units, task))
+    # No weight is drawn here: its shape is enough, and to compile a draw for each shape takes seconds.
+    cell.add_weight = lambda shape, **arguments: sizes.append(math.prod(shape))
+    cell.build((None, WIDTH))
+    return sum(sizes)
 
 
 def units_for(name: str, budget: int, task: Task) -> tuple[int, int]:
@@ -153,18 +154,21 @@ def start(name: str, units: int, task: Task, seed: int, rate: float) -> tuple[ke
     return model, optimizer, [[variable.value for variable in group] for group in groups]
 
 
-def train(program: Program, state: list, task: Task, seed: int, limit: int) -> dict[str, Any]:
-    """Trains until the task is solved at two looks in a row, or to the limit.
+def train(
+    program: Program, state: list, task: Task, seed: int, limit: int, most_seconds: float = math.inf
+) -> dict[str, Any]:
+    """Trains until the task is solved at two looks in a row, for at most `limit` steps and about `most_seconds`.
 
     Returns:
         What the results hold: whether it is solved, at which step and after how many seconds of training (compiling and
-        looking are left out), and the best and the last value of the metric. `steps` is the first of the two looks.
+        looking are left out), whether time was up before, and the best and the last value of the metric. `steps` is the
+        first of the two looks.
     """
     batches, held_out = task.batches(seed), task.held_out()
     now: Any = tuple(state)
     done, seconds, best, value, solved = 0, 0.0, None, math.nan, False
     reached: tuple[int, float] | None = None
-    while done < limit and not solved:
+    while done < limit and seconds < most_seconds and not solved:
         data = batches(program.chunk)
         begin = time.process_time()
         now, losses = program.train(now, *data)
@@ -182,6 +186,7 @@ def train(program: Program, state: list, task: Task, seed: int, limit: int) -> d
         "seconds": round(reached[1], 2) if solved and reached else None,
         "best": None if best is None else round(best, 5),
         "last": round(value, 5) if math.isfinite(value) else None,
+        "stopped": not solved and done < limit and math.isfinite(value),
         "trained_steps": done,
         "trained_seconds": round(seconds, 2),
         "compile_seconds": round(program.seconds, 2),
@@ -207,7 +212,7 @@ class Cached:
         if key != self.key or self.program is None:
             self.program = make_program(model, optimizer, state, task, chunk)
             self.key = key
-        found = train(self.program, state, task, order["seed"], order["limit"])
+        found = train(self.program, state, task, order["seed"], order["limit"], order["seconds"])
         return {"units": self.units, "parameters": self.count, **found}
 
     def forget(self) -> None:

@@ -37,6 +37,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "probes" / "probes.json"
 PARAMETERS = 5_000
 RATES = (0.003,)
 SEEDS = 3
+RUN_SECONDS = 120.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +62,12 @@ class Settings:
     Args:
         parameters: weights that a cell may have.
         limits: training steps, at most, by task.
+        seconds: of training, at most.
     """
 
     parameters: int
     limits: dict[str, int]
+    seconds: float
 
 
 class Results:
@@ -80,7 +83,7 @@ class Results:
             if theirs != ours:
                 raise ValueError(
                     f"--json: expected results of the same settings, {ours}, got {str(path)!r} with {theirs}. Give "
-                    "another file, or the same --parameters and --steps."
+                    "another file, or the same --parameters, --steps and --run-seconds."
                 )
             self.sessions = kept["sessions"]
             self.runs = {Run.of(each): each for each in kept["runs"]}
@@ -208,7 +211,7 @@ class Worker:
         status, words = process.wait(), ""
         with contextlib.suppress(OSError, ValueError):
             self.errors.seek(0)
-            words = self.errors.read()[-250:].strip()
+            words = " ".join(self.errors.read()[-250:].split())
         return {"error": f"the process ended with status {status}: {words}"}
 
     def _alive(self) -> Any:
@@ -280,6 +283,7 @@ def do(
                     continue
                 order = dataclasses.asdict(run)
                 order |= {"parameters": results.settings.parameters, "limit": results.settings.limits[run.task]}
+                order["seconds"] = results.settings.seconds
                 found = worker(order) | {"date": datetime.datetime.now(datetime.UTC).date().isoformat()}
                 with lock:
                     if stop.is_set():
@@ -338,6 +342,12 @@ def make_parser() -> argparse.ArgumentParser:
         "--parameters", type=_at_least_one, default=PARAMETERS, help=f"weights of a cell (default: {PARAMETERS})"
     )
     parser.add_argument(
+        "--run-seconds",
+        type=_positive,
+        default=RUN_SECONDS,
+        help=f"of training on one core, after which a run ends too (default: {RUN_SECONDS:g})",
+    )
+    parser.add_argument(
         "--budget-seconds", type=_positive, default=math.inf, help="no run begins later (default: no limit)"
     )
     parser.add_argument("--processes", type=_at_least_one, help="at once (default: one for each core)")
@@ -386,9 +396,11 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if importlib.util.find_spec("jax") is None:
         raise ValueError("probes run on JAX, and it is not installed: python -m pip install jax")
+    RESULTS.parent.mkdir(exist_ok=True)
     if not options.json.absolute().parent.is_dir():
         raise ValueError(f"--json: expected a file in a folder that exists, got {str(options.json)!r}")
-    settings = Settings(options.parameters, {name: options.steps or task.limit for name, task in every.items()})
+    limits = {name: options.steps or task.limit for name, task in every.items()}
+    settings = Settings(options.parameters, limits, options.run_seconds)
     results = Results(options.json, settings)
     about = backend.about() | {"backend": "jax"}
     results.begin({name: about[name] for name in ("processor", "cpus", "system", "python", "versions")})

@@ -216,12 +216,19 @@ def test_run_ends_where_there_is_no_number_any_more():
     assert (found["solved"], found["best"], found["last"], found["trained_steps"]) == (False, 0.2, None, 200)
 
 
+def test_run_ends_when_its_time_is_up():
+    found = probe_training.train(Scores(*[0.2] * 9), [], TASKS["adding"], 0, 900, most_seconds=1e-9)
+    assert found["stopped"]
+    assert 100 <= found["trained_steps"] < 900
+    assert not probe_training.train(Scores(0.2, 0.2), [], TASKS["adding"], 0, 200)["stopped"]
+
+
 # Many runs: what is written, where it goes on, how long it takes
 
 LIMITS = dict.fromkeys(TASKS, 100)
 
 
-def made_up(steps=None, value=0.5, wall=10.0, units=7, date="2026-01-01"):
+def made_up(steps=None, value=0.5, wall=10.0, units=7, date="2026-01-01", stopped=False):
     """A result."""
     return {
         "units": units,
@@ -231,6 +238,7 @@ def made_up(steps=None, value=0.5, wall=10.0, units=7, date="2026-01-01"):
         "seconds": None if steps is None else steps / 100,
         "best": value,
         "last": value,
+        "stopped": stopped,
         "trained_steps": 1_000,
         "trained_seconds": 8.0,
         "compile_seconds": 1.0,
@@ -259,7 +267,7 @@ def some_runs(seeds=2):
 
 def done_in(path, workers, runs, budget=math.inf):
     """Does what is missing in a file, and gives what was printed and what is left."""
-    results, shown = probes.Results(path, probes.Settings(4_000, LIMITS)), []
+    results, shown = probes.Results(path, probes.Settings(4_000, LIMITS, 60.0)), []
     left = probes.do(runs, results, workers, budget, shown.append)
     return shown, left
 
@@ -319,7 +327,7 @@ def test_another_learning_rate_is_tried_where_the_first_does_not_solve(tmp_path)
         *(("gru", rate, seed) for rate in (0.003, 0.01) for seed in (0, 1)),
     ]
     assert left == 0
-    assert probes.missing(runs, probes.Results(path, probes.Settings(4_000, LIMITS)).runs) == []
+    assert probes.missing(runs, probes.Results(path, probes.Settings(4_000, LIMITS, 60.0)).runs) == []
 
 
 def test_workers_share_the_groups(tmp_path):
@@ -358,7 +366,7 @@ def test_other_settings_do_not_mix(tmp_path):
     path = tmp_path / "probes.json"
     done_in(path, [FakeWorker()], some_runs())
     with pytest.raises(ValueError, match=r"--json: expected results of the same settings, .*'parameters': 5000"):
-        probes.Results(path, probes.Settings(5_000, LIMITS))
+        probes.Results(path, probes.Settings(5_000, LIMITS, 60.0))
 
 
 def test_time_left_is_that_of_the_runs_that_are_done():
@@ -388,7 +396,11 @@ def kept(*results, **limits):
     """A file with these runs: (task, cell, seed, result)."""
     runs = [{"task": task, "cell": cell, "seed": seed, "rate": 0.003, **found} for task, cell, seed, found in results]
     session = {"processor": "P", "cpus": 2, "system": "S", "python": "3", "versions": {"jax": "1"}}
-    return {"settings": {"parameters": 5_000, "limits": LIMITS | limits}, "sessions": [session], "runs": runs}
+    return {
+        "settings": {"parameters": 5_000, "limits": LIMITS | limits, "seconds": 60.0},
+        "sessions": [session],
+        "runs": runs,
+    }
 
 
 def of_seeds(task, cell, *found):
@@ -405,6 +417,7 @@ def test_page_has_steps_scores_and_facts():
             *of_seeds("adding", "ind_rnn", made_up(600, 0.005)),
             *of_seeds("adding", "lru", made_up(None, 0.1)),
             *of_seeds("copy", "lru", made_up(None, 0.2)),
+            *of_seeds("copy", "ltc", made_up(None, 0.2, stopped=True)),
             *of_seeds("characters", "lstm", made_up(None, 2.345)),
             ("parity", "lstm", 0, {"error": "no luck", "date": "2026-02-03"}),
         )
@@ -418,6 +431,7 @@ def test_page_has_steps_scores_and_facts():
         "| `IndRNN` keeps a memory where a SimpleRNN fails | Adding: **600** (6 s), SimpleRNN 0.166 | holds |" in text
     )
     assert "Copy memory: 20.0%, SimpleRNN 13.0% | **does not hold here** |" in text
+    assert "| `LTC` |  | 20.0% at 1,000 |" in text
     assert "| `LEM` keeps a memory where a SimpleRNN fails | not measured | not measured |" in text
     assert "| **800** (8 s, 2 of 3), against 25.0% | holds |" in text
     assert "- lstm, parity: no luck" in text
