@@ -176,6 +176,8 @@ start with the defaults of the layer and what `every_option` in `benchmarks/prob
 
 SEVERAL_RATES = "the best of the learning rates {}, of which a later one was tried where not all seeds solved a task"
 
+PAIRS = " One who knows the character before and nothing else needs {} bits.\n"
+
 
 def _how(kept: Mapping[str, Any]) -> str:
     from benchmarks.probe_training import CHECK, CLIP, HEAD_WIDTH, WIDTH
@@ -186,6 +188,9 @@ def _how(kept: Mapping[str, Any]) -> str:
         f"- **{task.title}** (at most {limits[task.name]:,} training steps): {task.definition}\n"
         for task in tasks().values()
     )
+    bits = sorted({f"{each['pair_entropy']:.2f}" for each in kept["sessions"]})
+    if bits:
+        definitions = definitions.rstrip() + PAIRS.format(" or ".join(bits))
     if not dates:
         return "Not measured yet.\n\n" + definitions
     rates = [f"{rate:g}" for rate in sorted({each["rate"] for each in kept["runs"]})]

@@ -403,7 +403,9 @@ def run(options: argparse.Namespace) -> int:
     settings = Settings(options.parameters, limits, options.run_seconds)
     results = Results(options.json, settings)
     about = backend.about() | {"backend": "jax"}
-    results.begin({name: about[name] for name in ("processor", "cpus", "system", "python", "versions")})
+    session = {name: about[name] for name in ("processor", "cpus", "system", "python", "versions")}
+    # The text is that of this version of Python.
+    results.begin(session | {"pair_entropy": round(probe_tasks.pair_entropy(), 2)})
     runs = wanted(tasks, cells, options.seeds, options.rates)
     groups = missing(runs, results.runs)
     to_do = [each for group in groups for each in group]

@@ -5,7 +5,7 @@ from keras_rnn_ext.core.cell import RecurrentCell, is_function
 from keras_rnn_ext.core.declare import State, Weight
 from keras_rnn_ext.core.define import define_cell
 from keras_rnn_ext.core.dropout_products import product
-from keras_rnn_ext.core.kernel_cell import GatedCell, KernelCell
+from keras_rnn_ext.core.kernel_cell import GatedCell, KernelCell, ProjectedCell
 from keras_rnn_ext.core.layer_norm import layer_norm
 from keras_rnn_ext.core.linear_cell import LinearCell
 from keras_rnn_ext.core.recurrent_layer import RecurrentLayer, layer_of
@@ -18,6 +18,7 @@ __all__ = [
     "GatedCell",
     "KernelCell",
     "LinearCell",
+    "ProjectedCell",
     "RecurrentCell",
     "TimedInputs",
     # What it declares

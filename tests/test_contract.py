@@ -42,6 +42,7 @@ KINDS = {
     "two_enter": cell_with_bias(get("co_rnn"), {"dt": 0.3, "gamma": 1.0, "epsilon": 0.5}),
     "linear": cell_with_bias(get("min_lstm"), {}),
     "complex": cell_with_bias(get("lru"), {}),
+    "chunks": cell_with_bias(get("mlstm"), {"heads": 2}),
     "stack": lambda: MyStackedRNNCells([get("lstm").cell(3), keras.layers.GRUCell(2), get("simple_rnn").cell(4)]),
     "zoneout": lambda: ZoneoutWrapper(get("lstm").cell(3), 0.3, 0.5, seed=1),
     "zoneout_of_linear": lambda: ZoneoutWrapper(get("min_gru").cell(3), 0.3, seed=1),

@@ -395,7 +395,7 @@ def test_time_left_is_that_of_the_runs_that_are_done():
 def kept(*results, **limits):
     """A file with these runs: (task, cell, seed, result)."""
     runs = [{"task": task, "cell": cell, "seed": seed, "rate": 0.003, **found} for task, cell, seed, found in results]
-    session = {"processor": "P", "cpus": 2, "system": "S", "python": "3", "versions": {"jax": "1"}}
+    session = {"processor": "P", "cpus": 2, "system": "S", "python": "3", "versions": {"jax": "1"}, "pair_entropy": 3.5}
     return {
         "settings": {"parameters": 5_000, "limits": LIMITS | limits, "seconds": 60.0},
         "sessions": [session],
@@ -424,6 +424,7 @@ def test_page_has_steps_scores_and_facts():
     )
     assert "2026-01-01 to 2026-02-03; P, 2 CPUs, S, Python 3; jax 1." in text
     assert "5,000 weights" in text
+    assert "knows the character before and nothing else needs 3.50 bits.\n" in text
     assert "| `JANET` |  | **800** (8 s, 2 of 3) |" in text
     assert "| `MyLSTM` |  | 25.0% |  |  | 2.35 | 7 |  | gated |" in text
     assert "| `IndRNN` | **600** (6 s) |  |  |  |  | 7 | 8.0 | gated |" in text
@@ -524,6 +525,7 @@ def test_train_write_and_go_on(tmp_path, capsys):
     assert all(0.3 < each["best"] < 0.8 and each["parameters"] <= 200 for each in found["runs"])
     assert found["runs"][0]["best"] != found["runs"][1]["best"]
     assert found["sessions"][0]["versions"]["keras"]
+    assert found["sessions"][0]["pair_entropy"] == pytest.approx(TASKS["characters"].chance, abs=0.01)
     assert command.main(arguments) == 0
     assert "0 runs to do" in capsys.readouterr().out
 

@@ -3,8 +3,7 @@
 import keras
 from keras import ops
 
-from keras_rnn_ext.core.kernel_cell import ProjectedCell
-from keras_rnn_ext.custom import Flag, Integer, State, Weight, define_cell, layer_of
+from keras_rnn_ext.custom import Flag, Integer, ProjectedCell, State, Weight, define_cell, layer_of
 
 # The logarithm of a weight that is zero: below all that a stabilizer can be, and finite in float32.
 _NOTHING = -1e38
