@@ -208,7 +208,7 @@ def tasks() -> dict[str, Task]:
         ),
         Task(
             "characters", "Characters", "the next character, in windows of 64 from Python's own help topics; bits a "
-            f"character on the last {100 * HELD_OUT_TEXT:.0f} % of the text, never trained on. Nothing is to be solved: "
+            f"character on the last {100 * HELD_OUT_TEXT:.0f} % of the text, never trained on. No threshold: "
             "every cell trains for all steps.",
             64, 2_000, characters, characters, lambda rows, random: windows(text_parts()[0], rows, 64, random), "bits",
             pair_entropy(), None, True,
