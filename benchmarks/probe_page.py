@@ -172,8 +172,8 @@ the cell cannot learn it. Where the paper of a cell says how to start it for seq
 JANET and STAR with chrono initialisation, IndRNN with its bound on the recurrent weights, LMU with its window. The rest
 start with the defaults of the layer and what `every_option` in `benchmarks/probe_training.py` lists.
 `CoRNN` has its layer's defaults, which are its authors' for sequential MNIST: with theirs for adding (`dt=0.06`,
-`gamma=66`, `epsilon=15`) it did not solve that task in a trial at 0.003, 0.01 or 0.02. No other setting was chosen after
-a result.
+`gamma=66`, `epsilon=15`) it did not solve that task in a trial at 0.003, 0.01 or 0.02. No other setting was chosen
+after a result.
 
 """
 

@@ -149,5 +149,5 @@ def test_a_file_is_all_that_a_cell_needs():
     for row in ROWS:
         assert issubclass(row.layer, MyRNN)
         assert row.cell.__name__ == f"{row.layer.__name__}Cell"
-    with pytest.raises(ValueError, match=r"Argument `name` must be one of \['co_rnn', "):
+    with pytest.raises(ValueError, match=r"Argument `name` must be one of \['antisymmetric_rnn', "):
         get("elman")

@@ -643,3 +643,8 @@ def test_bad_input():
         layer(images(2), initial_state=[np.zeros((3, 6, 5, 2), "float32")] * 2)
     with pytest.raises(TypeError, match=r"MyConvLSTM2D: .* unexpected|missing"):
         layer_of("MyConvLSTM2D", 2)
+
+
+def test_a_stack_of_convolutional_cells():
+    stack = [convolutional.MyConvLSTM2DCell(4, 3), convolutional.ConvGRU2DCell(2, 3)]
+    assert tuple(MyRNN(stack)(np.zeros((2, 4, 6, 5, 3), "float32")).shape) == (2, 2, 1, 2)

@@ -24,7 +24,7 @@ def draw_mask(values, rate, count, seed_generator, dtype):
 
 def still_usable(mask, values):
     """Whether a cached mask fits `values` and does not belong to a graph that is no longer being built."""
-    if mask is None or mask.shape[-2:] != values.shape[-2:]:
+    if mask is None or mask.shape[-len(values.shape) :] != values.shape:
         return False
     home = getattr(mask, "graph", None)
     here = getattr(ops.zeros(()), "graph", None)

@@ -46,6 +46,15 @@ class MyStackedRNNCells(keras.layers.StackedRNNCells):
     def output_size(self):
         return cell_output_size(self.cells[-1])
 
+    def build(self, input_shape):
+        # Keras hands on `(batch, output_size)`, also where an output has a shape.
+        for cell in self.cells:
+            if isinstance(cell, keras.layers.Layer) and not cell.built:
+                cell.build(input_shape)
+                cell.built = True
+            input_shape = (input_shape[0], *listed(cell_output_size(cell)))
+        self.built = True
+
     @property
     def stacks(self):
         """Whether the step is one cell after the other: a subclass may have overridden it."""
