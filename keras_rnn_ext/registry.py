@@ -13,7 +13,7 @@ from keras_rnn_ext.core.define import CATALOGUE
 for _module in pkgutil.iter_modules(cells.__path__):
     importlib.import_module(f"{cells.__name__}.{_module.name}")
 
-ROWS = tuple(CATALOGUE.values())
+ROWS = tuple(sorted(CATALOGUE.values(), key=lambda row: row.name))
 
 
 def list_cells():
