@@ -64,8 +64,7 @@ class DropoutWrapper(CellWrapper):
         state of a call; and the masks for a whole sequence are the same for all rows.
 
     >>> import numpy as np
-    >>> from keras_rnn_ext import MyLSTMCell, MyRNN
-    >>> from keras_rnn_ext.layers.dropout import DropoutWrapper
+    >>> from keras_rnn_ext import DropoutWrapper, MyLSTMCell, MyRNN
     >>> layer = MyRNN(DropoutWrapper(MyLSTMCell(4), input_dropout=0.2, per_step=True), return_sequences=True)
     >>> tuple(layer(np.zeros((2, 7, 3), "float32"), training=True).shape)
     (2, 7, 4)
