@@ -203,7 +203,8 @@ def test_every_argument_comes_back(name):
         "units": 3, "input_dim": 5, "output_dim": 2, "activation": "relu", "recurrent_activation": "hard_sigmoid",
         "use_bias": False, "unit_forget_bias": False, "reset_after": False, "implementation": 1, "seed": 9,
         "dropout": 0.25, "recurrent_dropout": 0.5, "recurrent_dropconnect": 0.5, "unroll": 3, "use_cudnn": False,
-        "merge_mode": "ave", "mask_zero": True, "lora_rank": 2, "lora_alpha": 3.0, "stateful": True,
+        "filters": 2, "kernel_size": 2, "strides": 2, "padding": "same", "data_format": "channels_first",
+        "dilation_rate": 1, "merge_mode": "ave", "mask_zero": True, "lora_rank": 2, "lora_alpha": 3.0, "stateful": True,
     }  # fmt: skip
     # A learned initial state goes with no carried one; test_g16_learned_initial_state brings it back.
     skipped = {"cell", "cells", "layer", "weights", "backward_layer", "quantization_config", "learned_initial_state"}
