@@ -110,7 +110,7 @@ def _layer_init(layer, cell, tail):
     """`__init__` for `layer`: the arguments of `cell`, then those of `MyRNN`, in Keras's order."""
     cell_parameters = parameters(cell)
     signature = inspect.Signature(_ordered(cell_parameters, parameters(MyRNN), tail))
-    cell_name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", layer.__name__.removeprefix("My"))
+    cell_name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", layer.__name__.removeprefix("My"))
 
     def __init__(self, *args, **kwargs):
         arguments = dict(bind(signature, layer, self, *args, **kwargs).arguments)
