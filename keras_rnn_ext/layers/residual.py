@@ -37,7 +37,7 @@ class ResidualWrapper(CellWrapper):
         Wu et al. 2016, Google's neural machine translation system, arXiv 1609.08144, equation 6.
 
     >>> import numpy as np
-    >>> from keras_rnn_ext import ResidualWrapper, MyLSTMCell, MyRNN
+    >>> from keras_rnn_ext import MyLSTMCell, MyRNN, ResidualWrapper
     >>> layer = MyRNN([MyLSTMCell(4), ResidualWrapper(MyLSTMCell(4)), ResidualWrapper(MyLSTMCell(4))])
     >>> tuple(layer(np.zeros((2, 7, 3), "float32")).shape)
     (2, 4)
