@@ -9,9 +9,9 @@ from keras_rnn_ext.custom import Activation, GatedCell, Integer, Weight, define_
 @define_cell(
     "fast_grnn",
     "Kusupati, Singh, Bhatia, Kumar, Jain, Varma 2018, FastGRNN: a fast, accurate, stable and tiny kilobyte sized "
-    "gated recurrent neural network, arXiv 1901.02358, section 3.2. $\\zeta$ and $\\nu$ start at 1 and -4 before "
+    "gated recurrent neural network, arXiv 1901.02358. $\\zeta$ and $\\nu$ start at 1 and -4 before "
     "their sigmoid, as in the authors' code. That draws kernels with a standard deviation of 0.1 and starts biases at "
-    "one; here both are as in Keras. Sparse and quantised weights, of section 3.2 too, are left out.",
+    "one; here both are as in Keras. Sparse and quantised weights, which the paper has too, are left out.",
     variants=({}, {"kernel_rank": 2, "recurrent_rank": 1}, {"use_bias": False}),
 )
 class FastGRNNCell(GatedCell):

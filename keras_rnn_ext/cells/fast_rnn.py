@@ -9,7 +9,7 @@ from keras_rnn_ext.custom import GatedCell, Weight, define_cell, layer_of
 @define_cell(
     "fast_rnn",
     "Kusupati, Singh, Bhatia, Kumar, Jain, Varma 2018, FastGRNN: a fast, accurate, stable and tiny kilobyte sized "
-    "gated recurrent neural network, arXiv 1901.02358, section 3.1. $\\alpha$ and $\\beta$ go through a sigmoid and "
+    "gated recurrent neural network, arXiv 1901.02358. $\\alpha$ and $\\beta$ go through a sigmoid and "
     "start at -3 and 3 before it, as in the authors' code. That draws kernels with a standard deviation of 0.1 and "
     "starts the bias at one; here both are as in Keras.",
     variants=({}, {"activation": "relu"}, {"use_bias": False}),

@@ -8,8 +8,8 @@ from keras_rnn_ext.custom import Activation, GatedCell, Integer, Real, define_ce
 
 @define_cell(
     "janet",
-    "van der Westhuizen, Lasenby 2018, The unreasonable effectiveness of the forget gate, arXiv 1804.04849, the "
-    "equations of section 3 with their $\\beta = 1$; $c$ and $h$ are one. The forget bias starts as in Tallec, "
+    "van der Westhuizen, Lasenby 2018, The unreasonable effectiveness of the forget gate, arXiv 1804.04849, "
+    "with their $\\beta = 1$; $c$ and $h$ are one. The forget bias starts as in Tallec, "
     "Ollivier, Can recurrent neural networks warp time?, 2018, arXiv 1804.11188: at most at $\\log(T - 1)$, not at "
     "the $\\log T$ of the authors' code.",
     variants=({}, {"beta": 0.3, "max_steps": None}, {"use_bias": False}),

@@ -7,9 +7,9 @@ from keras_rnn_ext.custom import Activation, Flag, GatedCell, Weight, define_cel
 
 @define_cell(
     "li_gru",
-    "Ravanelli, Brakel, Omologo, Bengio 2018, Light gated recurrent units for speech recognition, arXiv 1803.10225, "
-    "section III. The paper normalises the products of the inputs over the batch: for that put `Dense(2 * units, "
-    "use_bias=False)` and `BatchNormalization()` before the layer, and give it `projected_inputs=True`.",
+    "Ravanelli, Brakel, Omologo, Bengio 2018, Light gated recurrent units for speech recognition, arXiv 1803.10225. "
+    "The paper normalises the products of the inputs over the batch: for that put `Dense(2 * units, use_bias=False)` "
+    "and `BatchNormalization()` before the layer, and give it `projected_inputs=True` and `use_bias=False`.",
     variants=({}, {"activation": "tanh"}, {"use_bias": False}),
 )
 class LiGRUCell(GatedCell):

@@ -36,7 +36,7 @@ class _DropoutOfHidden(Dense):
 @define_cell(
     "lmu",
     "Voelker, Kajić, Eliasmith 2019, Legendre memory units: continuous-time representation in recurrent neural "
-    "networks, NeurIPS 32, equations 1 to 7 with a zero-order hold. The start of the weights is that of the authors' "
+    "networks, NeurIPS 32, with a zero-order hold. The start of the weights is that of the authors' first "
     "code. $\\bar A$ and $\\bar B$ are not trained. Recurrent dropout acts on $h$ alone. The memory stays in float32 "
     "where a layer computes in 16 bits.",
     variants=({}, {"order": 3, "theta": 4.0, "activation": "softsign"}),

@@ -7,8 +7,9 @@ from keras_rnn_ext.custom import Activation, KernelCell, Weight, define_cell, la
 
 @define_cell(
     "multiplicative_lstm",
-    "Krause, Lu, Murray, Renals 2016, Multiplicative LSTM for sequence modelling, arXiv 1609.07959, equations 18 to "
-    "22 and those of its LSTM, with $h_t = o_t \\odot \\phi(c_t)$.",
+    "Krause, Lu, Murray, Renals 2016, Multiplicative LSTM for sequence modelling, arXiv 1609.07959, with "
+    "the activations of the usual LSTM, as in the authors' Chainer code. Their MATLAB code has no activation on the "
+    "candidate $g_t$, and $h_t = \\phi(o_t \\odot c_t + b_c)$.",
     variants=({}, {"use_bias": False}),
 )
 class MultiplicativeLSTMCell(KernelCell):

@@ -7,7 +7,7 @@ from keras_rnn_ext.custom import Activation, GatedCell, State, define_cell, laye
 
 @define_cell(
     "ran",
-    "Lee, Levy, Zettlemoyer 2017, Recurrent additive networks, arXiv 1705.07393, equation 1. $b_c$ is in neither the "
+    "Lee, Levy, Zettlemoyer 2017, Recurrent additive networks, arXiv 1705.07393. $b_c$ is in neither the "
     "paper nor the authors' code. The memory stays in float32 where a layer computes in 16 bits.",
     variants=({}, {"activation": "linear"}, {"use_bias": False}),
 )

@@ -11,7 +11,7 @@ from keras_rnn_ext.custom import LinearCell, Real, State, Weight, define_cell, l
     "De, Smith, Fernando, Botev, Cristian-Muraru and others 2024, Griffin: mixing gated linear recurrences with local "
     "attention for efficient language models, arXiv 2402.19427, equations 1 to 4. Inputs of another size than `units` "
     "have a product in their place. In the authors' code the matrices are block-diagonal, $\\Lambda$ has the other "
-    "sign and is drawn for $a$, not for $a^c$, and the first step of a document does not scale its input.",
+    "sign, $a^2$ is drawn and not $a^c$, and the first step of a document does not scale its input.",
     variants=({}, {"power": 2.0, "min_radius": 0.5}, {"use_bias": False}),
 )
 class RGLRUCell(LinearCell):
