@@ -10,8 +10,8 @@ from keras_rnn_ext.custom import GatedCell, Real, State, Weight, define_cell, la
     "lipschitz_rnn",
     "Erichson, Azencot, Queiruga, Hodgkinson, Mahoney 2021, Lipschitz recurrent neural networks, arXiv 2006.12070, "
     "with its symmetric-skew matrices, by Euler's method. Defaults are those of the authors' code for pixel-by-pixel "
-    "MNIST, but for `init_std`: 32 there with 128 units, and 6 in their script by default. $\\beta$ and $\\gamma$ are the same for both matrices there. The state stays "
-    "in float32 where a layer computes in 16 bits.",
+    "MNIST, but for `init_std`: 32 there with 128 units, and 6 in their script by default. $\\beta$ and $\\gamma$ are "
+    "the same for both matrices there. The state stays in float32 where a layer computes in 16 bits.",
     variants=(
         {},
         {"beta_a": 0.8, "gamma_a": 0.1, "beta_w": 0.5, "gamma_w": 0.2, "epsilon": 0.3, "activation": "softsign"},

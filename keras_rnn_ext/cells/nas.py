@@ -9,9 +9,9 @@ from keras_rnn_ext.custom import GatedCell, Integer, State, Weight, define_cell,
 
 @define_cell(
     "nas",
-    "Zoph, Le 2017, Neural architecture search with reinforcement learning, arXiv 1611.01578, the cell that its "
-    "search found, as TensorFlow's `tf.contrib.rnn.NASCell` and TensorFlow Addons have it. The bias belongs to the product of the "
-    "state, as there, which matters for the fourth leaf; it is on by default here and off there. The projection is "
+    "Zoph, Le 2017, Neural architecture search with reinforcement learning, arXiv 1611.01578, the cell that its search "
+    "found, as TensorFlow's `tf.contrib.rnn.NASCell` and TensorFlow Addons have it. The bias belongs to the product of "
+    "the state, as there, which matters for the fourth leaf; it is on by default here and off there. The projection is "
     "theirs, not the paper's.",
     variants=({}, {"projection": 3}, {"use_bias": False}),
 )
