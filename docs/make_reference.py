@@ -9,7 +9,7 @@ import pathlib
 import re
 from types import ModuleType
 
-MODULES = ("custom", "convert", "training", "text", "diagnostics", "testing")
+MODULES = ("custom", "convert", "training", "streaming", "text", "diagnostics", "testing")
 
 # Sections whose entries are `name: text`, with the following lines further in.
 LISTS = ("Args", "Call arguments", "Raises")

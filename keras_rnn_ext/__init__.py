@@ -20,7 +20,7 @@ globals().update(_CELLS | _CONVOLUTIONAL)
 
 # isort: split
 # What is built on the names above: importing it registers its classes, so that saved models load.
-from keras_rnn_ext import convert, custom, diagnostics, text, training  # noqa: E402
+from keras_rnn_ext import convert, custom, diagnostics, streaming, text, training  # noqa: E402
 
 __version__ = "0.1.0"
 

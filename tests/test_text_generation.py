@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_rnn_ext import MyDense, MyEmbedding, MyGRU
+from keras_rnn_ext.streaming.programs import BLOCK
 from keras_rnn_ext.text import Beam, Greedy, Sampler, Temperature, TopK, TopP, Vocabulary, generate
 from keras_rnn_ext.text import generation as generation_module
-from keras_rnn_ext.text.loop import BLOCK
 from tests.helpers import BACKEND, to_numpy
 from tests.text_models import MODELS, SPREAD, TOKENS, sequential, simple_model, text_model
 
@@ -228,7 +228,7 @@ def test_loaded_model_writes_the_same_in_a_new_process(writer, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"model": "no model"}, TypeError, "`model` must be a Keras model, ids to logits. Received: 'no model'"),
+        ({"model": "no model"}, TypeError, "`model` must be a Keras model. Received: 'no model'"),
         ({"prompt": ""}, ValueError, "`prompt` must hold at least one token. Received: ''"),
         ({"prompt": []}, ValueError, r"`prompt` must hold at least one token. Received: \[\]"),
         ({"prompt": [[1], []]}, ValueError, r"`prompt` must hold at least one token. Received: \[\]"),

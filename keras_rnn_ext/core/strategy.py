@@ -6,6 +6,7 @@ right.
 """
 
 import abc
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -86,6 +87,12 @@ class Engine:
     compiled_note: str = ""
     # As `compile`, with the operations fused: faster where they are many and small, as in a loop that writes a text.
     compile_fused: Callable | None = None
+    # Whether a compiled program sees the values that variables have when it is called; if not, they are handed in.
+    reads_variables: bool = True
+    # `settle(compiled program, tensors)`: what runs for tensors of these shapes and types alone, and is called faster.
+    settle: Callable = lambda program, tensors: program
+    # A context without gradients.
+    inference: Callable = contextlib.nullcontext
     # `may_differentiate(training)`: whether a gradient may be asked for of what is called now. `training` is what the
     # call says, or None if it does not.
     may_differentiate: Callable[[bool | None], bool] = lambda training: training is not False

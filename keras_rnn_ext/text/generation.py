@@ -8,7 +8,8 @@ import keras
 import numpy as np
 
 from keras_rnn_ext.core.compat import all_layers
-from keras_rnn_ext.text.loop import BLOCK, FREE, OVER, Loop, fingerprint
+from keras_rnn_ext.streaming.programs import BLOCK, fingerprint
+from keras_rnn_ext.text.loop import FREE, OVER, Loop
 from keras_rnn_ext.text.samplers import Beam, Greedy, Sampler, Temperature, TopK, TopP
 from keras_rnn_ext.text.vocabulary import Vocabulary
 

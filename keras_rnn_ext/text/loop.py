@@ -1,22 +1,17 @@
 """The loop that reads and writes: one compiled program for a model, a sampler and a number of rows."""
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
 
 from keras_rnn_ext import MyEmbedding
-from keras_rnn_ext.core.strategy import engine
-from keras_rnn_ext.text.step import take_apart
-
-# The most steps that one call of the program makes.
-BLOCK = 256
+from keras_rnn_ext.streaming.programs import BLOCK, compiled, fingerprint
+from keras_rnn_ext.streaming.step import take_apart
 
 # In the place of a given token: one that is to be chosen, and one behind the end of the text.
 FREE, OVER = -1, -2
-
-# With a few rows a step is many small operations, and it pays to fuse them: a GRU of 1,024 units on two cores takes
-# 0.20 ms instead of 0.33 with 1 row. With 64 rows and 10,000 tokens it takes 16 ms instead of 9.
-FEW_ROWS = 8
 
 
 class Loop:
@@ -26,24 +21,28 @@ class Loop:
         model: as for `step_model`.
 
     Raises:
-        TypeError, ValueError: as `step_model`; or if steps one by one give something else than steps at once.
+        TypeError, ValueError: as `step_model`; or if the model has several inputs, or writes more than it can read.
     """
 
     def __init__(self, model):
+        inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
+        if len(inputs) > 1:
+            raise ValueError(
+                f"Model {model.name!r} must have one input, the ids. Received: a model with the inputs "
+                f"{[each.name for each in inputs]}. If some are states, leave them out: they are handed on without it."
+            )
         self.step = take_apart(model)
         self.tokens = self.step.model.outputs[0].shape[-1]
         self.fingerprint = fingerprint(model)
         self.programs = {}
         layers = self.step.model.layers
         self.masks_zero = any(getattr(layer, "mask_zero", False) for layer in layers)
-        self.supports_jit = all(layer.supports_jit for layer in layers)
         sizes = [layer.input_dim for layer in layers if isinstance(layer, (MyEmbedding, keras.layers.Embedding))]
         if min(sizes, default=self.tokens) < self.tokens:
             raise ValueError(
                 f"Model {model.name!r} cannot read all that it writes: it gives {self.tokens} outputs a step, and its "
                 f"embedding has input_dim={min(sizes)}."
             )
-        check_steps(model, self.step, self.tokens)
 
     def start(self, first, width):
         """What the loop starts with, `width` rows for each prompt.
@@ -85,17 +84,13 @@ class Loop:
             self.programs[key] = self._compiled(sampler, is_softmax, prompts)
         blank = ((0, BLOCK - steps), (0, 0))
         arrays = [np.pad(given, blank), np.pad(uniform, blank), stops, bias, np.asarray(steps, "int32")]
-        result = self.programs[key](_values(self.step), carry, *map(ops.convert_to_tensor, arrays))
+        result = self.programs[key](carry, *map(ops.convert_to_tensor, arrays))
         made, tokens, origin, *carry = result
         return ops.convert_to_numpy(tokens)[: int(made)].T, ops.convert_to_numpy(origin), carry
 
     def _compiled(self, sampler, is_softmax, prompts):
-        def program(values, carry, given, uniform, stops, bias, count):
-            with _with_values(self.step, values):
-                return self._loop(sampler, is_softmax, prompts, carry, given, uniform, stops, bias, count)
-
-        rows = prompts * sampler.width
-        return compiled(program, fused=rows <= FEW_ROWS and self.supports_jit)
+        program = functools.partial(self._loop, sampler, is_softmax, prompts)
+        return compiled(program, self.step.model, prompts * sampler.width)
 
     def _loop(self, sampler, is_softmax, prompts, carry, given, uniform, stops, bias, count):
         model, width = self.step.model, sampler.width
@@ -128,52 +123,3 @@ class Loop:
         nothing = ops.zeros((BLOCK, rows), dtype="int32")
         origin = ops.arange(rows, dtype="int32")
         return ops.while_loop(goes_on, turn, (ops.zeros((), dtype="int32"), nothing, origin, *carry))
-
-
-def compiled(program, fused=False):
-    """`program` compiled as the backend does it; `fused` where that is faster for many small operations."""
-    backend = engine()
-    compile_program = (backend.compile_fused if fused else None) or backend.compile
-    return program if compile_program is None else compile_program(program)
-
-
-def fingerprint(model):
-    """What changes when a model gets other layers or weights."""
-    return tuple(id(variable) for variable in model.variables)
-
-
-def _values(step):
-    # Handed to the program: JAX would make constants of them, and PyTorch keep a graph for their gradients.
-    return [ops.stop_gradient(variable.value) for variable in step.model.variables]
-
-
-def _with_values(step, values):
-    return keras.StatelessScope(state_mapping=list(zip(step.model.variables, values, strict=True)))
-
-
-def check_steps(model, step, tokens, steps=3):
-    """Raises a ValueError if the model gives something else step by step than at once."""
-    whole = take_apart(model, steps)
-    ids = np.random.default_rng(0).integers(min(1, tokens - 1), tokens, (2, steps))
-    ids = ops.convert_to_tensor(ids.astype(step.model.inputs[0].dtype))
-
-    def both(values, ids, states):
-        with _with_values(step, values):
-            at_once = whole.model([ids, *states], training=False)[0]
-            for place in range(steps):
-                one_by_one, *states = step.model([ids[:, place : place + 1], *states], training=False)
-        return at_once, one_by_one
-
-    states = [ops.stop_gradient(state) for state in step.initial_states(2)]
-    results = compiled(both)(_values(step), ids, states)
-    at_once, one_by_one = (ops.convert_to_numpy(ops.cast(each, "float32")) for each in results)
-    if at_once.ndim > 2:
-        at_once, one_by_one = at_once[:, -1], one_by_one[:, -1]
-    half = keras.backend.standardize_dtype(results[0].dtype) in ("float16", "bfloat16")
-    apart, size = np.abs(at_once - one_by_one).max(), np.abs(at_once).max()
-    if not apart <= (0.05 if half else 1e-3) * size:
-        raise ValueError(
-            f"Model {model.name!r} gives something else step by step than at once: outputs of size {size:.3g} that are "
-            f"{apart:.3g} apart. One of its layers looks at more than one step, such as a convolution, attention or a "
-            "sum over time."
-        )

@@ -139,6 +139,7 @@ enrol(
         gradients=lambda loss, tensors: jax.jit(jax.grad(loss))(list(tensors)),
         compile=jax.jit,
         compiled_note="compiled once with jax.jit",
+        reads_variables=False,
         recomputed=jax.checkpoint,
     ),
 )

@@ -66,7 +66,7 @@ def compiled(program):
 
 
 def compiled_fused(program):
-    return tf.function(program, jit_compile=True)
+    return tf.function(program, jit_compile=True, reduce_retracing=True)
 
 
 def gradients(loss, tensors):
@@ -140,6 +140,8 @@ enrol(
         compile=compiled,
         compiled_note="compiled once as a tf.function, then one call of a graph",
         compile_fused=compiled_fused,
+        # A tf.function looks at the types of all its arguments at each call, which takes longer than a small step.
+        settle=lambda program, tensors: program.get_concrete_function(*tensors),
         unpack_ragged=unpack_ragged,
         fix_size=fix_size,
     ),

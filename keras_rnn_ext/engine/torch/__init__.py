@@ -106,5 +106,6 @@ enrol(
         ),
         runs_eagerly=lambda sequences: True,
         gradients=gradients,
+        inference=torch.no_grad,
     ),
 )
