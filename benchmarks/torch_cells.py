@@ -53,6 +53,7 @@ class Shared:
         own: arguments of ours, where they are not read from theirs.
         note: what else it takes for the same numbers.
         prepare: sets those of our weights that it takes.
+        tame: what keeps random weights from overflow and chaos.
         write: their arrays from our weights. None: `convert.to_torchrecurrent` knows.
     """
 
@@ -61,11 +62,22 @@ class Shared:
     own: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     note: str = ""
     prepare: Callable[[Arrays], Arrays] = _unchanged
+    tame: Callable[[Arrays], Arrays] = _unchanged
     write: Callable[[Arrays], Arrays] | None = None
 
 
 def _blocks(array: np.ndarray, count: int) -> list[np.ndarray]:
     return np.split(array, count, axis=-1)
+
+
+def _bounded(weights: Arrays) -> Arrays:
+    """Theirs start so large that a state overflows within 80 steps."""
+    return weights | {"recurrent_kernel": np.clip(weights["recurrent_kernel"], -1.0, 1.0)}
+
+
+def _halved(weights: Arrays) -> Arrays:
+    """Products of two states' products: with larger ones, gradients over 80 steps are chaotic."""
+    return {name: 0.5 * weight if "kernel" in name else weight for name, weight in weights.items()}
 
 
 def _no_content_bias(weights: Arrays) -> Arrays:
@@ -113,7 +125,7 @@ SHARED = {
     "fast_grnn": Shared("FastGRNN", {"nonlinearity": "sigmoid"}, note="its gate is a tanh unless told otherwise"),
     "fast_rnn": Shared("FastRNN"),
     "gated_antisymmetric_rnn": Shared("GatedAntisymmetricRNN", {"epsilon": 0.01, "gamma": 0.01}),
-    "ind_rnn": Shared("IndRNN", {"nonlinearity": "relu"}),
+    "ind_rnn": Shared("IndRNN", {"nonlinearity": "relu"}, tame=_bounded),
     "janet": Shared("JANET"),
     "lem": Shared(
         "LEM",
@@ -125,7 +137,7 @@ SHARED = {
     "li_gru": Shared("LiGRU"),
     "mgu": Shared("MGU"),
     "minimal_rnn": Shared("MinimalRNN"),
-    "multiplicative_lstm": Shared("MultiplicativeLSTM", note="without its two biases of m"),
+    "multiplicative_lstm": Shared("MultiplicativeLSTM", note="without its two biases of m", tame=_halved),
     "nas": Shared(
         "NAS",
         note="it differs: its fourth leaf adds the two products. The same where the one of the state is 1, and 0 there",
@@ -199,7 +211,7 @@ def pair(name: str, features: int, units: int, *, dtype: str = "float32", scale:
         layer.build((None, None, features))
     random = np.random.default_rng(0)
     weights = {key: weight + scale * random.normal(size=weight.shape) for key, weight in _weights(layer).items()}
-    weights, numbers = shared.prepare(weights), shared.prepare(_numbered(weights))
+    weights, numbers = shared.prepare(shared.tame(weights)), shared.prepare(_numbered(weights))
     places = {key: np.rint(array).astype(int) for key, array in _written(layer, numbers, shared).items()}
     arrays = _written(layer, weights, shared)
     module.load_state_dict({key: torch.tensor(array, dtype=given["dtype"]) for key, array in arrays.items()})
