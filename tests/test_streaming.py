@@ -372,6 +372,20 @@ def test_threads_share_a_stream(made):
     assert_close(np.array(each), np.array(sorted(expected.swapaxes(0, 1).tolist())), 1e-6)
 
 
+class Choosing(layers.Layer):
+    """Asks for values, as code for PyTorch may."""
+
+    def call(self, inputs):
+        return inputs if isinstance(inputs, keras.KerasTensor) or float(ops.sum(inputs)) > 0 else -inputs
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="the others compile layers, which then have no values")
+def test_code_that_asks_for_values_is_not_recorded():
+    stream = Stream(sequential(MyGRU(3), Choosing()), 1)
+    outputs = np.stack([stream.step(np.full((1, 3), value)) for value in (1.0, -1.0, 2.0, -3.0)])
+    assert (outputs.sum(axis=-1) > 0).all()
+
+
 # What cannot be
 
 

@@ -4,6 +4,7 @@ If a Keras release moves one of them, this is the file to mend.
 """
 
 import contextlib
+import contextvars
 import sys
 
 import keras
@@ -29,6 +30,8 @@ __all__ = [
     "all_layers",
     "attached_mask",
     "being_exported",
+    "is_recorded",
+    "recording",
     "set_unlisted",
     "unlocked",
     "values_are_known",
@@ -63,9 +66,27 @@ def unlocked(layer):
             layer._tracker.lock()
 
 
+_RECORDED = contextvars.ContextVar("recorded", default=False)
+
+
+@contextlib.contextmanager
+def recording():
+    """Inside, what is computed is recorded, to run again with other values."""
+    token = _RECORDED.set(True)
+    try:
+        yield
+    finally:
+        _RECORDED.reset(token)
+
+
+def is_recorded():
+    """Whether what is computed is recorded."""
+    return _RECORDED.get()
+
+
 def values_are_known(tensor):
-    """Whether `tensor` has values now: False while a graph is traced or shapes are inferred."""
-    if in_symbolic_scope():
+    """Whether `tensor` has values now: False while a graph is traced or recorded, or shapes are inferred."""
+    if in_symbolic_scope() or is_recorded():
         return False
     name = keras.backend.backend()
     # Keras has imported the module of its backend; no module here does.

@@ -89,7 +89,7 @@ class Engine:
     compile_fused: Callable | None = None
     # Whether a compiled program sees the values that variables have when it is called; if not, they are handed in.
     reads_variables: bool = True
-    # `settle(compiled program, tensors)`: what runs for tensors of these shapes and types alone, and is called faster.
+    # `settle(program, tensors)`: what runs for tensors of these shapes and types alone, and is called faster.
     settle: Callable = lambda program, tensors: program
     # A context without gradients.
     inference: Callable = contextlib.nullcontext

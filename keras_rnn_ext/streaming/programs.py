@@ -13,20 +13,31 @@ FEW_ROWS = 8
 BLOCK = 256
 
 
-def compiled(program, model, rows):
+def compiled(program, model, rows, has_loop=True):
     """`program(*tensors)`, which calls `model` for inference, compiled for about so many rows.
 
     It is for tensors of the shapes and types of its first call. The weights may change between calls. No gradient goes
-    through it.
+    through it. `has_loop` says whether the program may have a loop, or many steps written out.
     """
     backend = engine()
     is_small = rows <= FEW_ROWS and all(layer.supports_jit for layer in model.layers)
-    compile_program = (backend.compile_fused if is_small else None) or backend.compile
-    if compile_program is None:
-        return _without_gradient(program, backend.inference)
-    if not backend.reads_variables:
-        return _with_variables(program, model.variables, compile_program)
-    return _Settled(compile_program(program), backend.settle)
+    compile_program = (backend.compile_fused if is_small else None) or backend.compile or (lambda each: each)
+    settle = (lambda run, tensors: run) if has_loop and not backend.compile else backend.settle
+    if backend.reads_variables:
+        return _Settled(compile_program(program), settle)
+    variables = model.variables
+
+    def with_values(values, *tensors):
+        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+            return program(*tensors)
+
+    run = _Settled(compile_program(with_values), settle)
+
+    def call(*tensors):
+        with backend.inference():
+            return run([ops.stop_gradient(variable.value) for variable in variables], *tensors)
+
+    return call
 
 
 class _Settled:
@@ -40,23 +51,6 @@ class _Settled:
         if self.settled is None:
             self.settled = self.settle(self.program, tensors)
         return self.settled(*tensors)
-
-
-def _without_gradient(program, inference):
-    def call(*tensors):
-        with inference():
-            return program(*tensors)
-
-    return call
-
-
-def _with_variables(program, variables, compile_program):
-    def with_values(values, *tensors):
-        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
-            return program(*tensors)
-
-    run = compile_program(with_values)
-    return lambda *tensors: run([ops.convert_to_tensor(variable.value) for variable in variables], *tensors)
 
 
 def fingerprint(model):

@@ -12,6 +12,9 @@ from keras_rnn_ext.core.strategy import engine
 from keras_rnn_ext.streaming.programs import blocks, compiled
 from keras_rnn_ext.streaming.step import take_apart
 
+# More steps than these are not written out one by one.
+MOST_WRITTEN_OUT = 8
+
 
 class Stream:
     """Runs a trained model of sequences on steps as they come, and keeps its states from one to the next.
@@ -146,7 +149,9 @@ class Stream:
                 return outputs, new
 
             # Long blocks are large products, which need no fusing and take long to compile with it.
-            self._programs[steps, with_rows] = compiled(program, model, self.batch_size * steps)
+            self._programs[steps, with_rows] = compiled(
+                program, model, self.batch_size * steps, steps > MOST_WRITTEN_OUT
+            )
         return self._programs[steps, with_rows]
 
     # States

@@ -11,6 +11,8 @@ import math
 
 import torch
 
+from keras_rnn_ext.core.compat import is_recorded
+
 # Measured on two cores: with fewer steps, or with more values in a state, taking them one by one is as fast.
 LEAST_STEPS = 64
 MOST_VALUES = 2048
@@ -30,7 +32,7 @@ def linear_scan(decay, inputs, start):
     Returns:
         The states $s_1, s_2, \dots$, in the shape and type of `inputs`.
     """
-    if _is_traced():
+    if is_traced():
         return _one_by_one(decay, inputs, start)
     return _Forward.apply(decay, inputs, start)
 
@@ -128,8 +130,9 @@ def _one_by_one(decay, inputs, state):
     return torch.stack(states) if states else torch.zeros_like(inputs)
 
 
-def _is_traced():
-    return torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export() or torch.jit.is_tracing()
+def is_traced():
+    """Whether what runs is recorded, for a file or to run again."""
+    return is_recorded() or torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export() or torch.jit.is_tracing()
 
 
 def _conjugate(tensor):
