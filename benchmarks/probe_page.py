@@ -163,7 +163,7 @@ HOW = """{when}; {machines}.
 Each cell has as many units as fit in {parameters:,} weights. The network around it is the same for all: a dense layer
 of {width} units with ReLU (an embedding of {width} where the inputs are symbols), the cell, a dense layer of {head}
 units with ReLU, and the output. Adam with {rate}, gradients clipped to a global norm of {clip:g}, batches of {rows},
-{seeds} seeds. Every {check} steps the model is scored on sequences that it is never trained on. A task is **solved**
+{seeds}. Every {check} steps the model is scored on sequences that it is never trained on. A task is **solved**
 where the score reaches the threshold twice in a row. Training stops then, or after the steps below, or after
 {seconds:g} s on one core.
 
@@ -176,6 +176,20 @@ start with the defaults of the layer and what `every_option` in `benchmarks/prob
 after a result.
 
 """
+
+
+def _seeds(kept: Mapping[str, Any]) -> str:
+    """How many seeds there are, by task where these differ."""
+    runs: dict[str, dict[str, set[int]]] = {}
+    for each in kept["runs"]:
+        runs.setdefault(each["task"], {}).setdefault(each["cell"], set()).add(each["seed"])
+    counts = {task: sorted({len(seeds) for seeds in cells.values()}) for task, cells in runs.items()}
+    if len({tuple(each) for each in counts.values()}) == 1 and all(len(each) == 1 for each in counts.values()):
+        (number,) = next(iter(counts.values()))
+        return "one seed" if number == 1 else f"{number} seeds"
+    known = [(task.title, counts[name]) for name, task in tasks().items() if name in counts]
+    return "seeds: " + ", ".join(f"{title} {' to '.join(map(str, (each[0], *each[1:][-1:])))}" for title, each in known)
+
 
 SEVERAL_RATES = "the best of the learning rates {}, of which a later one was tried where not all seeds solved a task"
 
@@ -191,7 +205,7 @@ def _how(kept: Mapping[str, Any]) -> str:
         f"- **{task.title}** (at most {limits[task.name]:,} training steps): {task.definition}\n"
         for task in tasks().values()
     )
-    bits = sorted({f"{each['pair_entropy']:.2f}" for each in kept["sessions"]})
+    bits = sorted({f"{each['pair_entropy']:.2f}" for each in kept["machines"]})
     if bits:
         definitions = definitions.rstrip() + PAIRS.format(" or ".join(bits))
     if not dates:
@@ -200,7 +214,7 @@ def _how(kept: Mapping[str, Any]) -> str:
     machines = [
         f"{each['processor']}, {each['cpus']} CPUs, {each['system']}, Python {each['python']}; "
         + ", ".join(f"{name} {version}" for name, version in each["versions"].items())
-        for each in kept["sessions"]
+        for each in kept["machines"]
     ]
     head = HOW.format(
         when=dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}",
@@ -211,7 +225,7 @@ def _how(kept: Mapping[str, Any]) -> str:
         head=HEAD_WIDTH,
         clip=CLIP,
         rows=ROWS,
-        seeds=len({each["seed"] for each in kept["runs"]}),
+        seeds=_seeds(kept),
         check=CHECK,
         seconds=kept["settings"]["seconds"],
     )

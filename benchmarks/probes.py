@@ -75,7 +75,7 @@ class Results:
 
     def __init__(self, path: pathlib.Path, settings: Settings):
         self.path, self.settings = path, settings
-        self.sessions: list[dict[str, Any]] = []
+        self.machines: list[dict[str, Any]] = []
         self.runs: dict[Run, dict[str, Any]] = {}
         if path.exists():
             kept = load(path)
@@ -85,13 +85,13 @@ class Results:
                     f"--json: expected results of the same settings, {ours}, got {str(path)!r} with {theirs}. Give "
                     "another file, or the same --parameters, --steps and --run-seconds."
                 )
-            self.sessions = kept["sessions"]
+            self.machines = kept["machines"]
             self.runs = {Run.of(each): each for each in kept["runs"]}
 
     def begin(self, about: dict[str, Any]) -> None:
         """Notes where the next runs are made."""
-        if about not in self.sessions:
-            self.sessions.append(about)
+        if about not in self.machines:
+            self.machines.append(about)
 
     def add(self, run: Run, found: Mapping[str, Any]) -> None:
         """Keeps a result and writes the file."""
@@ -100,7 +100,7 @@ class Results:
 
     def write(self) -> None:
         """Writes the file, a line for each run."""
-        head = {"settings": dataclasses.asdict(self.settings), "sessions": self.sessions}
+        head = {"settings": dataclasses.asdict(self.settings), "machines": self.machines}
         lines = [json.dumps(self.runs[run]) for run in sorted(self.runs, key=dataclasses.astuple)]
         text = json.dumps(head, indent=1)[:-2] + ',\n "runs": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n"
         partial = self.path.with_name(f"partial-{self.path.name}")
@@ -118,7 +118,7 @@ def load(path: pathlib.Path) -> dict[str, Any]:
         kept = json.loads(path.read_text(encoding="utf-8"))
         for each in kept["runs"]:
             Run.of(each)
-        if not {"settings", "sessions"} <= kept.keys():
+        if not {"settings", "machines"} <= kept.keys():
             raise KeyError("settings")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
@@ -403,9 +403,9 @@ def run(options: argparse.Namespace) -> int:
     settings = Settings(options.parameters, limits, options.run_seconds)
     results = Results(options.json, settings)
     about = backend.about() | {"backend": "jax"}
-    session = {name: about[name] for name in ("processor", "cpus", "system", "python", "versions")}
+    machine = {name: about[name] for name in ("processor", "cpus", "system", "python", "versions")}
     # The text is that of this version of Python.
-    results.begin(session | {"pair_entropy": round(probe_tasks.pair_entropy(), 2)})
+    results.begin(machine | {"pair_entropy": round(probe_tasks.pair_entropy(), 2)})
     runs = wanted(tasks, cells, options.seeds, options.rates)
     groups = missing(runs, results.runs)
     to_do = [each for group in groups for each in group]

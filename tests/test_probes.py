@@ -395,10 +395,10 @@ def test_time_left_is_that_of_the_runs_that_are_done():
 def kept(*results, **limits):
     """A file with these runs: (task, cell, seed, result)."""
     runs = [{"task": task, "cell": cell, "seed": seed, "rate": 0.003, **found} for task, cell, seed, found in results]
-    session = {"processor": "P", "cpus": 2, "system": "S", "python": "3", "versions": {"jax": "1"}, "pair_entropy": 3.5}
+    machine = {"processor": "P", "cpus": 2, "system": "S", "python": "3", "versions": {"jax": "1"}, "pair_entropy": 3.5}
     return {
         "settings": {"parameters": 5_000, "limits": LIMITS | limits, "seconds": 60.0},
-        "sessions": [session],
+        "machines": [machine],
         "runs": runs,
     }
 
@@ -524,8 +524,8 @@ def test_train_write_and_go_on(tmp_path, capsys):
     ]  # fmt: skip
     assert all(0.3 < each["best"] < 0.8 and each["parameters"] <= 200 for each in found["runs"])
     assert found["runs"][0]["best"] != found["runs"][1]["best"]
-    assert found["sessions"][0]["versions"]["keras"]
-    assert found["sessions"][0]["pair_entropy"] == pytest.approx(TASKS["characters"].chance, abs=0.01)
+    assert found["machines"][0]["versions"]["keras"]
+    assert found["machines"][0]["pair_entropy"] == pytest.approx(TASKS["characters"].chance, abs=0.01)
     assert command.main(arguments) == 0
     assert "0 runs to do" in capsys.readouterr().out
 
