@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from tests.examples import fails, load_example
 
@@ -32,7 +33,8 @@ def test_the_scale_goes_there_and_back(example):
 
 def test_likelihood_is_that_of_a_normal_distribution(example):
     true, mean, deviation = 1.3, 0.4, 1.7
-    found = float(example.likelihood(np.array([[true]]), np.array([[mean, np.log(deviation)]])))
+    tensors = [ops.convert_to_tensor(each) for each in ([[true]], [[mean, np.log(deviation)]])]
+    found = float(example.likelihood(*tensors))
     density = np.exp(-0.5 * ((true - mean) / deviation) ** 2) / (deviation * np.sqrt(2 * np.pi))
     assert found == pytest.approx(-np.log(density) - 0.5 * np.log(2 * np.pi), rel=1e-5)
 

@@ -80,7 +80,9 @@ def recording():
 
 
 def is_recorded():
-    """Whether what is computed is recorded."""
+    """Whether what is computed is recorded. Only PyTorch records, and `torch.compile` reads no context variable."""
+    if keras.backend.backend() != "torch" or sys.modules["torch"].compiler.is_compiling():
+        return False
     return _RECORDED.get()
 
 
