@@ -2,18 +2,17 @@
 
 import argparse
 import contextlib
-import json
 import math
 import os
 import pathlib
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
+
+from keras_rnn_ext import training
 
 
 class InputError(ValueError):
@@ -86,30 +85,8 @@ class Progress(keras.callbacks.Callback):
         print(f"\r{line}  {gone:.0f} s gone, {left:.0f} s left ", end=end, flush=True)
 
 
-class Checkpoint:
-    """Everything that a training stands on, in one file, so that it can go on exactly as if there had been no pause.
-
-    Args:
-        path: the file, `.npz`.
-        model: compiled and built. Its variables, seeds of dropout included, and its optimizer's are kept.
-        settings: whatever must be the same where the training goes on, as JSON can hold it.
-    """
-
-    def __init__(self, path: pathlib.Path, model: keras.Model, settings: dict[str, Any]):
-        self.path, self.settings = path, json.loads(json.dumps(settings))
-        model.optimizer.build(model.trainable_variables)
-        self.variables = [*model.variables, *model.optimizer.variables]
-
-    def save(self, notes: Any) -> None:
-        """Writes the file; `notes` is more to be kept, as JSON can hold it."""
-        arrays = {str(place): keras.ops.convert_to_numpy(each.value) for place, each in enumerate(self.variables)}
-        about = np.array(json.dumps({"settings": self.settings, "notes": notes}))
-
-        def write(path: pathlib.Path) -> None:
-            with path.open("wb") as file:  # NumPy would change a name that does not end in `.npz`
-                np.savez(file, about=about, **arrays)
-
-        write_whole(self.path, write)
+class Checkpoint(training.Checkpoint):
+    """The package's, whose errors are those of the option `--resume`."""
 
     def restore(self) -> Any:
         """Reads the file, and gives the notes.
@@ -118,23 +95,13 @@ class Checkpoint:
             InputError: if it is missing, damaged, or of a run with other settings.
         """
         try:
-            # Opened here, because NumPy leaves a damaged file open.
-            with self.path.open("rb") as file, np.load(file) as values:
-                arrays = dict(values)
-            about = json.loads(str(arrays.pop("about")))
-            settings, notes = about["settings"], about["notes"]
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"--resume: expected a whole checkpoint, got {str(self.path)!r}: {error}") from error
-        other = [
-            f"{name} was {settings.get(name)!r} and is {mine!r}"
-            for name, mine in self.settings.items()
-            if mine != settings.get(name)
-        ]
-        if other:
-            raise InputError(f"--resume: {str(self.path)!r} is of a run with other settings: {'; '.join(other)}.")
-        for place, variable in enumerate(self.variables):
-            variable.assign(arrays[str(place)])
-        return notes
+            return super().restore()
+        except FileNotFoundError:
+            raise InputError(
+                f"--resume: expected a whole checkpoint. Received: {self.path!r}, which is not there."
+            ) from None
+        except ValueError as error:
+            raise InputError(f"--resume: expected {str(error).removeprefix('Argument `path` must be ')}") from error
 
 
 def run_command(

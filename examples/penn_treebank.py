@@ -81,7 +81,7 @@ class EachEpoch(keras.callbacks.Callback):
     def __init__(self, valid: np.ndarray, tester: TruncatedBPTT, config: Config, checkpoint: Checkpoint, curve: Curve):
         super().__init__()
         self.valid, self.tester, self.config, self.checkpoint, self.curve = valid, tester, config, checkpoint, curve
-        self.folder = checkpoint.path.parent
+        self.folder = pathlib.Path(checkpoint.path).parent
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.start = time.monotonic()

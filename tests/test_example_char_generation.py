@@ -190,7 +190,7 @@ def test_a_finished_checkpoint_only_writes(article, article_output, tmp_path):
 
 def test_resume_needs_a_checkpoint_of_the_same_kind(article, article_output, tmp_path, capsys):
     for arguments, folder, message in (
-        (["--resume"], tmp_path, "--resume: expected a whole checkpoint, got "),
+        (["--resume"], tmp_path, "--resume: expected a whole checkpoint. Received: "),
         (["--resume", "--units", "9"], article_output, "with other settings: units was 8 and is 9"),
     ):
         with pytest.raises(SystemExit):

@@ -109,6 +109,25 @@ def test_the_same_seed_gives_the_same_samples(model):
     assert forecast(model, series(), 5, seed=1, distribution=normal).shape == (3, 5, 2)
 
 
+def test_a_seed_may_have_any_size(model):
+    found = [forecast(model, series(), 2, seed=seed, distribution=normal) for seed in (7, 2**32 + 7, 2**70 + 7)]
+    assert abs(found[0] - found[1]).max() > 0.01
+    assert abs(found[1] - found[2]).max() > 0.01
+
+
+def test_no_draw_comes_twice():
+    """Also where a step draws more often than there are steps."""
+
+    def many(outputs, seed):
+        draws = [keras.random.normal(ops.shape(outputs), seed=seed) for _ in range(70)]
+        return ops.concatenate(draws, axis=-1)
+
+    model = keras.Sequential([keras.Input((None, 70)), MyGRU(2, return_sequences=True), MyDense(1)])
+    drawn = forecast(model, np.zeros((5, 70), "float32"), 3, seed=1, distribution=many)
+    assert drawn.shape == (3, 70)
+    assert len(np.unique(drawn)) == drawn.size
+
+
 def test_samples_have_the_distribution_that_was_asked_for():
     """A model that hands its input on: a random walk, whose variance grows by as much at each step."""
     gru = MyGRU(1, return_sequences=True, activation="linear", reset_after=False)

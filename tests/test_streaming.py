@@ -457,6 +457,16 @@ def test_arguments_that_do_not_fit(made):
         named.step(np.zeros((2, 3)))
 
 
+def test_ids_do_not_lose_their_decimals():
+    model = keras.Sequential([keras.Input((None,), dtype="int32"), layers.Embedding(9, 2), MyGRU(2)])
+    stream = Stream(model)
+    with pytest.raises(ValueError, match="must hold values of the type int32 for .* Received: float64"):
+        stream.step(np.array([2.5]))
+    expected = stream.step(np.array([2]))
+    stream.reset()
+    assert_close(stream.step(np.array([2.0])), expected, 0)
+
+
 @given(st.integers(1, 5000))
 def test_blocks_are_few_programs(steps):
     assert sum(blocks(steps)) == steps

@@ -31,7 +31,9 @@ __all__ = [
     "attached_mask",
     "being_exported",
     "is_recorded",
+    "order_is_lost",
     "recording",
+    "set_first_epoch",
     "set_unlisted",
     "unlocked",
     "values_are_known",
@@ -112,6 +114,30 @@ def being_exported():
     while frame is not None:
         if frame.f_globals.get("__name__", "").startswith(("keras.src.export", "tf2onnx", "tensorflow.lite")):
             return True
+        frame = frame.f_back
+    return False
+
+
+def set_first_epoch(model, epoch):
+    """Where `fit` begins, asked from a callback at the beginning; None: where its argument says.
+
+    Keras's own `BackupAndRestore` sets the same attribute; there is no public one.
+    """
+    model._initial_epoch = epoch
+
+
+def order_is_lost():
+    """Whether the `fit` that calls shuffles arrays with TensorFlow's random numbers, whose state nobody can read.
+
+    Callbacks are not told of the data, so this looks for the iterator of `fit` among the callers.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return False
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "fit" and "epoch_iterator" in frame.f_locals:
+            adapter = frame.f_locals["epoch_iterator"].data_adapter
+            return type(adapter).__name__ == "ArrayDataAdapter" and bool(adapter._shuffle)
         frame = frame.f_back
     return False
 

@@ -70,6 +70,7 @@ def forecast(model, history, steps, feedback=None, covariates=None, samples=None
     rows, is_one = _series(history)
     known = _known(covariates, len(rows), steps, is_one)
     seed = python_random.randrange(2**31) if seed is None else _integer("seed", seed, 0)
+    seed = int(np.random.SeedSequence(seed).generate_state(1)[0]) >> 1
 
     stream = Stream(model, len(rows))
     if len(stream._inputs) > 1 or len(stream._one.has_steps) > 1:
@@ -139,14 +140,15 @@ def _read(stream, rows):
 class _StepSeed(keras.random.SeedGenerator):
     """The random numbers of one step: drawn from a number that the loop hands in, so that nothing is kept."""
 
-    def __init__(self, first, second, dtype):
+    def __init__(self, seed, time, dtype):
         # Without the variable that other generators keep.
-        self._numbers, self._dtype, self._calls = (first, second), dtype, 0
+        self._seed, self._time, self._dtype, self._calls = seed, time, dtype, 0
 
     def next(self, ordered=True):
+        # Times an odd number, so that the draws of a step and those of its neighbours have no seed in common.
+        other = self._calls * 0x9E3779B1 % 2**31
         self._calls += 1
-        first, second = self._numbers
-        return ops.cast(ops.stack([first, second * 64 + self._calls]), self._dtype)
+        return ops.cast(ops.stack([ops.bitwise_xor(self._seed, other), self._time]), self._dtype)
 
 
 class _Loop:

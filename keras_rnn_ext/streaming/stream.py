@@ -1,12 +1,12 @@
 """A trained model of sequences that gets its steps as they come."""
 
-import os
 import threading
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_rnn_ext.core.files import write_whole
 from keras_rnn_ext.core.state import row_mask
 from keras_rnn_ext.core.strategy import engine
 from keras_rnn_ext.streaming.programs import blocks, compiled
@@ -52,6 +52,8 @@ class Stream:
         self._taken_apart, self._programs = {1: take_apart(model)}, {}
         self._one, self._names = self._taken_apart[1], self._taken_apart[1].names()
         self._inputs = keras.tree.flatten(self._one.inputs)
+        counts = [len(keras.tree.flatten(part.step.initial_states(1))) for part in self._one.parts]
+        self._counts = dict(zip(self._names, counts, strict=True))
         self._lock = threading.RLock()
         self.reset()
 
@@ -72,9 +74,10 @@ class Stream:
         Raises:
             ValueError: if `inputs` or `rows` do not fit.
         """
+        rows = self._rows(rows)
         arrays = [array[:, None] for array in self._arrays(inputs, rows, ())]
         with self._lock:
-            outputs = self._run(arrays, 1, self._rows(rows))
+            outputs = self._run(arrays, 1, rows)
         return self._structured(
             [each[:, 0] if timed else each for each, timed in zip(outputs, self._one.has_steps, strict=True)]
         )
@@ -95,6 +98,7 @@ class Stream:
 
         Any number of steps is made up of blocks of 1, 2, 4 up to 256 steps, so that there are at most nine programs.
         """
+        rows = self._rows(rows)
         arrays = self._arrays(inputs, rows, (None,))
         count = arrays[0].shape[1]
         if count < 1 or any(array.shape[1] != count for array in arrays):
@@ -102,7 +106,7 @@ class Stream:
                 "Argument `inputs` must have at least one step, and the same number in all arrays. Received: shapes "
                 f"{[array.shape for array in arrays]}"
             )
-        rows, pieces, first = self._rows(rows), [], 0
+        pieces, first = [], 0
         with self._lock:
             for length in blocks(count):
                 pieces.append(self._run([array[:, first : first + length] for array in arrays], length, rows))
@@ -200,8 +204,6 @@ class Stream:
         Raises:
             ValueError: if `rows` do not fit.
         """
-        counts = [len(keras.tree.flatten(part.step.initial_states(1))) for part in self._one.parts]
-        self._counts = dict(zip(self._names, counts, strict=True))
         with self._lock, engine().inference():
             start = [ops.stop_gradient(state) for state in self._one.initial_states(self.batch_size)]
             if rows is not None:
@@ -218,14 +220,8 @@ class Stream:
         Args:
             path: of the file, a NumPy archive; `.npz` is usual.
         """
-        path = os.fspath(path)
         arrays = {f"{name}/{place}": each for name, states in self.state.items() for place, each in enumerate(states)}
-        partial = f"{path}.partial"
-        with open(partial, "wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        write_whole(path, lambda file: np.savez(file, **arrays))
 
     def restore(self, path):
         """Goes on from the states in a file that `save` wrote.
@@ -285,7 +281,7 @@ class Stream:
                     f"{keras.tree.map_structure(lambda each: each.name, structure)}. Received: {type(inputs).__name__}"
                 ) from error
             flat, given = keras.tree.flatten(structure), keras.tree.flatten(inputs)
-        batch = self.batch_size if rows is None else len(self._rows(rows))
+        batch = self.batch_size if rows is None else len(rows)
         arrays = []
         for tensor, array in zip(flat, given, strict=True):
             array = np.asarray(_to_numpy(array) if ops.is_tensor(array) else array)
@@ -299,11 +295,21 @@ class Stream:
                 )
             # NumPy has no bfloat16 of its own.
             dtype = "float32" if tensor.dtype == "bfloat16" else tensor.dtype
-            arrays.append(array if array.dtype == dtype or dtype == "string" else array.astype(dtype))
+            arrays.append(array if array.dtype == dtype or dtype == "string" else _as(array, dtype, tensor.name))
         return arrays
 
     def _structured(self, outputs):
         return keras.tree.pack_sequence_as(self._one.outputs, outputs)
+
+
+def _as(array, dtype, name):
+    """The same values in another type; ids do not lose their decimals."""
+    converted = array.astype(dtype)
+    if converted.dtype.kind in "iub" and array.dtype.kind == "f" and not np.array_equal(converted, array):
+        raise ValueError(
+            f"Argument `inputs` must hold values of the type {dtype} for {name!r}. Received: {array.dtype}"
+        )
+    return converted
 
 
 def _in_words(shape, has_steps):

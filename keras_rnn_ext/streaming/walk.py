@@ -160,9 +160,9 @@ def _cannot(layer, reason):
 def _axes_of_steps(layer, args, kwargs, axes):
     """On which axis of each output of a layer the steps are. It is tried with all steps, and with each alone."""
     inputs = _tensors((args, kwargs))
-    count = len(keras.tree.flatten(layer.compute_output_spec(*args, **kwargs)))
+    specs = keras.tree.flatten(layer.compute_output_spec(*args, **kwargs))
     if any(keras.backend.standardize_dtype(each.dtype) == "string" for each in inputs):
-        return [1] * count
+        return [1] * len(specs)
     random = np.random.default_rng(0)
     tried = {id(each): _values(each, axes.get(id(each)), random) for each in inputs}
 
@@ -185,7 +185,7 @@ def _axes_of_steps(layer, args, kwargs, axes):
         raise _cannot(layer, f"it takes no other number of steps: {error}") from error
     found = []
     for number, expected in enumerate(whole):
-        half = keras.tree.flatten(layer.compute_output_spec(*args, **kwargs))[number].dtype in ("float16", "bfloat16")
+        half = specs[number].dtype in ("float16", "bfloat16")
         pieces = [each[number] for each in single]
         axis = next((axis for axis in range(expected.ndim) if _is_joined(pieces, expected, axis, half)), None)
         if axis is None:

@@ -28,7 +28,7 @@ class FusedLayer(LibraryLayer):
         if reason is None and plan.use_cudnn is False and torch.cuda.is_available():
             return "`use_cudnn=False`"
         if reason is None and plan.masked and is_traced():
-            return "a model is being exported, and rows of different lengths depend on the data"
+            return "a model is being exported or recorded, and rows of different lengths depend on the data"
         return reason
 
     def reluctance(self, plan):
