@@ -39,7 +39,12 @@ def pytest_addoption(parser):
     parser.addoption("--deep", action="store_true", help="hold every cell against every property")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
+    # The runs that the tests of an example look at are made once, by one worker.
+    for item in items:
+        if item.path.name.startswith("test_example"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     if not config.getoption("--deep"):
         deep = [item for item in items if item.get_closest_marker("deep")]
         items[:] = [item for item in items if item not in set(deep)]

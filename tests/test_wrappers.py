@@ -69,12 +69,13 @@ IN_TRAINING = {
 }
 
 
-@pytest.mark.parametrize("inner", INNER.values(), ids=INNER)
+# Around gated cells they are held against it together, below.
+@pytest.mark.parametrize("inner", ["linear", "keras"])
 def test_residual_keeps_the_contract(inner):
-    verify_contract(lambda: ResidualWrapper(inner()))
+    verify_contract(lambda: ResidualWrapper(INNER[inner]()))
 
 
-@pytest.mark.parametrize("around", ["dropout-gated", "dropout_per_step-linear", "dropout_per_step-keras"])
+@pytest.mark.parametrize("around", ["dropout_per_step-linear", "dropout_per_step-keras"])
 def test_dropout_keeps_the_contract(around):
     wrapper, inner = around.split("-")
     verify_contract(lambda: AROUND[wrapper](INNER[inner]()))

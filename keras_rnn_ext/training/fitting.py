@@ -12,23 +12,39 @@ class SeriesTrainer(keras.Model):
     A subclass sets `model`, `window`, `length`, `windows_per_call`, `reset` and `_carried`.
     """
 
+    @property
+    def _replicas(self):
+        """On how many devices TensorFlow trains copies of the model."""
+        strategy = getattr(self, "distribute_strategy", None)
+        return 1 if strategy is None else strategy.num_replicas_in_sync
+
+    @property
+    def _rows(self):
+        """The rows of a batch, of which each copy of the model gets its part."""
+        return self._carried.batch_size * self._replicas
+
     def as_windows(self, x, y=None, sample_weight=None, drop_remainder=False):
         """The `SeriesWindows` that `fit` makes of arrays, to be changed or used again.
 
         Args:
             x, y, sample_weight, drop_remainder: as for `SeriesWindows`.
         """
-        return SeriesWindows(
+        data = SeriesWindows(
             x,
             y,
             sample_weight,
-            rows=self._carried.batch_size,
+            rows=self._rows,
             window=self.window,
             length=self.length,
             windows_per_batch=self.windows_per_call,
             drop_remainder=drop_remainder,
             reset=self.reset,
         )
+        if self._replicas > 1:
+            # Each batch full, because a copy of the model cannot leave out a window.
+            count = data.windows_per_epoch
+            data.windows_per_batch = max(each for each in range(1, data.windows_per_batch + 1) if count % each == 0)
+        return data
 
     def fit(
         self,
@@ -71,6 +87,11 @@ class SeriesTrainer(keras.Model):
                 raise ValueError(f"Argument `{name}` is not for series in order. Received: {name}={value!r}")
         self._check_batch_size(batch_size)
         self._check_optimizer()
+        if self._replicas > 1 and self.reset == "never":
+            raise ValueError(
+                "Argument `reset` of the trainer must be 'series' or 'epoch' where TensorFlow trains on several "
+                "devices: the states of the copies of a model cannot be kept around an evaluation. Received: 'never'"
+            )
         if isinstance(validation_data, (tuple, list)):
             validation_data = self._as_data(*validation_data)[0]
         x, y, sample_weight = self._as_data(x, y, sample_weight)
@@ -104,25 +125,31 @@ class SeriesTrainer(keras.Model):
             return super().predict(x, verbose=verbose, steps=steps, callbacks=callbacks)
         # Nothing is truncated without gradients, so these windows may be long.
         window = min(self.window * self.windows_per_call, longest(x))
-        rows = self._carried.batch_size
+        rows = self._rows
         windows = SeriesWindows(x, rows=rows, window=window, windows_per_batch=1, reset=self.reset)
         outputs = super().predict(windows, verbose=verbose, steps=steps, callbacks=callbacks)
         return keras.tree.map_structure(windows.unpack, outputs)
 
     def _as_data(self, x, y=None, sample_weight=None):
         if isinstance(x, SeriesWindows):
-            given, own = (x.rows, x.window, x.length), (self._carried.batch_size, self.window, self.length)
+            given, own = (x.rows, x.window, x.length), (self._rows, self.window, self.length)
             if given != own:
                 raise ValueError(
                     "Argument `x`, a `SeriesWindows`, must be made for this trainer, with (rows, window, length) = "
                     f"{own}. Received: {given}. `trainer.as_windows(x, y)` makes one that fits."
                 )
+            if self._replicas > 1 and x.windows_per_epoch % x.windows_per_batch:
+                raise ValueError(
+                    "Argument `x`, a `SeriesWindows`, must have full batches where TensorFlow trains on several "
+                    f"devices. Received: {x.windows_per_epoch} windows, {x.windows_per_batch} a batch. "
+                    "`trainer.as_windows(x, y)` makes one that fits."
+                )
         return (self.as_windows(x, y, sample_weight), None, None) if _are_series(x) else (x, y, sample_weight)
 
     def _check_batch_size(self, batch_size):
-        if batch_size not in (None, self._carried.batch_size):
+        if batch_size not in (None, self._rows):
             raise ValueError(
-                f"Argument `batch_size` must be None or the model's own, {self._carried.batch_size}. Received: "
+                f"Argument `batch_size` must be None or the model's own, {self._rows}. Received: "
                 f"batch_size={batch_size}"
             )
 

@@ -231,7 +231,12 @@ class TruncatedBPTT(SeriesTrainer):
             result = step(*state, windows[number])
             return (number + 1, result[1]) if state else (number + 1,)
 
-        _, *state = ops.while_loop(lambda number, *_: number < windows.count, body, (0, *state))
+        if self._replicas > 1:
+            # Where copies of a model wait for each other, TensorFlow takes no loop: the windows are written out.
+            for number in range(x["starts"].shape[1]):
+                body(number)
+        else:
+            _, *state = ops.while_loop(lambda number, *_: number < windows.count, body, (0, *state))
         if not state:
             return self.get_metrics_result()
         metrics = state[0][-1]
