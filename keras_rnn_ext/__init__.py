@@ -1,6 +1,7 @@
 """Recurrent layers for Keras 3: twins of the built-in ones, on one engine for three backends."""
 
 from keras_rnn_ext import engine as _engine  # fills the table of strategies
+from keras_rnn_ext.core.files import verify_file
 from keras_rnn_ext.core.layer import MyRNN
 from keras_rnn_ext.core.stacked import MyStackedRNNCells
 from keras_rnn_ext.layers.bidirectional import MyBidirectional
@@ -43,4 +44,6 @@ __all__ = [
     "get_states",
     "reset_states",
     "set_states",
+    # Saved files
+    "verify_file",
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
+from keras_rnn_ext.core.files import verify_file as verify_file
 from keras_rnn_ext.core.kernel_cell import GatedCell as _GatedCell
 from keras_rnn_ext.core.kernel_cell import KernelCell as _KernelCell
 from keras_rnn_ext.core.kernel_cell import ProjectedCell as _ProjectedCell
@@ -146,6 +147,7 @@ __all__ = [
     "get_states",
     "reset_states",
     "set_states",
+    "verify_file",
 ]
 
 class AntisymmetricRNN(_RecurrentLayer):

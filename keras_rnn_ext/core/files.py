@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import zipfile
 
 
 def write_whole(path, write):
@@ -28,3 +29,42 @@ def write_whole(path, write):
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def verify_file(path):
+    """Holds every part of a `.keras` file, or of another zip archive, against its checksum.
+
+    `keras.models.load_model` and `model.load_weights` read weights without looking at checksums: a few bytes that a
+    disk or a download changed load as other numbers, without a word. Call this before, where a file was far away:
+
+    >>> import tempfile
+    >>> import keras
+    >>> from keras_rnn_ext import MyGRU, verify_file
+    >>> path = tempfile.mkdtemp() + "/model.keras"
+    >>> keras.Sequential([keras.Input((None, 3)), MyGRU(4)]).save(path)
+    >>> verify_file(path)
+    >>> model = keras.models.load_model(path)
+
+    Files of NumPy (`.npz`), such as those of `Checkpoint` and `Stream.save`, which are checked whenever they are read,
+    can be verified too. A `.weights.h5` file has no checksums; save `.keras` files where that matters.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it is no such archive, or damaged; names the first damaged part.
+    """
+    path = os.fspath(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"Argument `path` must be a `.keras` file or another zip archive. Received: {path!r}, which is damaged or "
+            f"something else: {error}"
+        ) from error
+    if damaged is not None:
+        raise ValueError(f"Argument `path` must be a whole file. Received: {path!r}, of which {damaged!r} is damaged.")
