@@ -33,7 +33,7 @@ from keras_rnn_ext.registry import ROWS
 
 
 def models():
-    """A model of each kind, by name; with `cells` they hold every public class."""
+    """A model of each kind, by name; with `catalogue` they hold every public class."""
     words = keras.Input((None,), dtype="int32")
     embedded = MyEmbedding(7, 3, mask_zero=True)(words)
     sequence = MyBidirectional(MyLSTM(2, return_sequences=True, dropout=0.1, seed=1))(embedded)
@@ -60,7 +60,7 @@ def models():
     yield "images", keras.Model(inputs, outputs)
 
 
-def cells():
+def catalogue():
     """A model with the layer of every cell of the catalogue, one beside the other, and a wrapped cell."""
     inputs = keras.Input((None, 2))
     layers = [row.layer(2 * row.multiple, **row.variants[-1]) for row in ROWS]
@@ -78,11 +78,17 @@ def numbers(name):
 def main(version):
     folder = pathlib.Path(__file__).parent / version
     folder.mkdir(exist_ok=True)
-    for name, model in [*models(), ("cells", cells())]:
+    # 0.1.0 also has `cells`, an older catalogue.
+    for name, model in [*models(), ("catalogue", catalogue())]:
         if (folder / f"{name}.keras").exists():
             continue
         generator = np.random.default_rng(1)
-        model.set_weights([generator.normal(size=weight.shape) for weight in model.weights])
+        if name == "catalogue":
+            # Some cells have weights that must not be anything, and some that are not trained.
+            for weight in model.trainable_weights:
+                weight.assign(weight + 0.1 * generator.normal(size=weight.shape))
+        else:
+            model.set_weights([generator.normal(size=weight.shape) for weight in model.weights])
         if name == "stateful":
             model(numbers(name))  # So that there is a state to save.
         model.save(folder / f"{name}.keras")
