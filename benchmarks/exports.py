@@ -181,7 +181,9 @@ def export(kind: str, ours: bool, name: str, folder: pathlib.Path) -> dict[str, 
     model = made.build(_Ours() if ours else keras.layers)
     format_name, litert = FORMATS[name][0], name.startswith("LiteRT")
     path = folder / {"litert": "model.tflite", "onnx": "model.onnx", "torch": "model.pt2"}.get(format_name, "model")
-    shapes = [(ROWS, STEPS)] if made.fixed or litert else [(ROWS, STEPS), (ROWS + 1, STEPS + 3)]
+    shapes = [(ROWS, STEPS)]
+    if not (made.fixed or litert):
+        shapes += [(ROWS + 1, STEPS), (ROWS + 1, STEPS + 3)]
     options: dict[str, Any] = {}
     if litert or format_name == "torch":
         # Phones know their shapes; the converter has no loop for a length that is not known. Of others, PyTorch would
@@ -201,29 +203,36 @@ def export(kind: str, ours: bool, name: str, folder: pathlib.Path) -> dict[str, 
     for layer in model.layers:
         if getattr(layer, "stateful", False):
             layer.reset_state()
-    begin = time.monotonic()
-    try:
-        model.export(path, format=format_name, verbose=False, **options, **_any_size(model, format_name, made))
-    except Exception:
-        if format_name != "torch":
-            raise
-        model.export(path, format=format_name, verbose=False, **options)
-    seconds = time.monotonic() - begin
+    found: dict[str, Any] = {}
+    for more in _sizes(model, format_name, made):
+        begin = time.monotonic()
+        try:
+            model.export(path, format=format_name, verbose=False, **options, **more)
+        except Exception as error:
+            if not more:
+                raise
+            found["not_for_all_shapes"] = _short(error)
+            continue
+        found["seconds"] = round(time.monotonic() - begin, 1)
+        break
     files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
-    return {"seconds": round(seconds, 1), "bytes": sum(each.stat().st_size for each in files)}
+    return {**found, "bytes": sum(each.stat().st_size for each in files)}
 
 
-def _any_size(model: Any, format_name: str, made: Kind) -> dict[str, Any]:
-    """What PyTorch has to be told of sizes that may differ."""
+def _sizes(model: Any, format_name: str, made: Kind) -> list[dict[str, Any]]:
+    """What PyTorch has to be told of sizes that may differ: of all axes, of the batch, of none."""
     if format_name != "torch" or made.fixed:
-        return {}
+        return [{}]
     import torch
 
-    sizes = [
-        {axis: torch.export.Dim.DYNAMIC for axis, size in enumerate(each.shape) if size is None}
-        for each in model.inputs
-    ]
-    return {"dynamic_shapes": (sizes[0] if len(sizes) == 1 else sizes,)}
+    def free(axes: int) -> dict[str, Any]:
+        sizes = [
+            {axis: torch.export.Dim.DYNAMIC for axis, size in enumerate(each.shape[:axes]) if size is None}
+            for each in model.inputs
+        ]
+        return {"dynamic_shapes": (sizes[0] if len(sizes) == 1 else sizes,)}
+
+    return [free(99), free(1), {}]
 
 
 def use(name: str, folder: pathlib.Path) -> dict[str, Any]:
@@ -241,7 +250,7 @@ def use(name: str, folder: pathlib.Path) -> dict[str, Any]:
         except Exception as error:
             if place == 0:
                 raise
-            return {"error": errors[0], "other_shapes": _short(error)}
+            return {"error": max(errors), "other_shapes": "batch" if place == 2 else _short(error)}
         errors.append(max(_apart(one, other) for one, other in zip(found, expected, strict=True)))
     return {"error": max(errors), "other_shapes": None if len(errors) == 1 else True}
 
@@ -461,7 +470,7 @@ def _mark(found: dict[str, Any] | None) -> str:
         return "not tried"
     if "failed" in found:
         return "not tried" if found["failed"].startswith("not tried") else "no"
-    return "yes" if found["other_shapes"] in (None, True) else "fixed shapes"
+    return {None: "yes", True: "yes", "batch": "any batch"}.get(found["other_shapes"], "fixed shapes")
 
 
 if __name__ == "__main__":
