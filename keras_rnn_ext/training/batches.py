@@ -78,6 +78,7 @@ class ArrayBatches(keras.utils.PyDataset):
         return self.batches_per_epoch
 
     def __getitem__(self, index):
+        self._given += 1
         which, place = divmod(self.epoch * self.batches_per_epoch + index, self._in_a_pass)
         chosen = self._order_of(which)[place * self.batch_size : (place + 1) * self.batch_size]
         return keras.tree.map_structure(lambda each: None if each is None else each[chosen], self._arrays)
@@ -98,10 +99,11 @@ class ArrayBatches(keras.utils.PyDataset):
 
     @epoch.setter
     def epoch(self, number):
-        self._epoch, self._has_begun = number, False
+        self._epoch, self._has_begun, self._given = number, False, 0
 
-    # Keras calls `on_epoch_end` once more than there are epochs, before the first.
+    # Keras calls `on_epoch_end` once more than there are epochs, before the first, and where it looks at the shapes of
+    # a batch `on_epoch_begin` too. An epoch is over when all its batches were given.
     def on_epoch_begin(self):
-        if self._has_begun:
+        if self._has_begun and self._given >= self.batches_per_epoch:
             self._epoch += 1
-        self._has_begun = True
+        self._has_begun, self._given = True, 0

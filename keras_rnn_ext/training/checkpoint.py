@@ -32,7 +32,8 @@ class Checkpoint:
             can hold. Default: nothing.
 
     Raises:
-        TypeError, ValueError: if `model` is no built Keras model, or JSON cannot hold `settings`.
+        TypeError, ValueError: if `model` is no built Keras model, or JSON cannot hold `settings`; when it is used, if
+            the model carries states on several devices of TensorFlow.
 
     >>> import tempfile
     >>> import keras
@@ -62,9 +63,17 @@ class Checkpoint:
     def _variables(self):
         """All of them once, in an order that does not depend on the process."""
         found = list(self.model.variables)
-        for layer in all_layers(self.model):
-            if isinstance(layer, keras.layers.RNN) and layer.stateful:
-                found += keras.tree.flatten(layer.states or [])
+        stateful = [each for each in all_layers(self.model) if isinstance(each, keras.layers.RNN) and each.stateful]
+        strategy = getattr(self.model, "distribute_strategy", None)
+        # A `TruncatedBPTT` that resets its states where an epoch begins does not need them.
+        forgets = getattr(self.model, "reset", "never") != "never"
+        if stateful and not forgets and strategy is not None and strategy.num_replicas_in_sync > 1:
+            raise ValueError(
+                "Argument `model` must not carry states where TensorFlow trains on several devices: those of its "
+                f"copies cannot be read. Received: stateful layers {[layer.name for layer in stateful]}"
+            )
+        for layer in stateful:
+            found += keras.tree.flatten(layer.states or [])
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is not None:
             if not optimizer.built:
