@@ -107,6 +107,8 @@ def test_cell_keeps_the_whole_contract(row, variant, check, policy):
 def test_cell_equals_its_oracle(row, variant, policy):
     step = importlib.import_module(f"tests.oracles.{row.name}").step
     case, units = drawn(row.name, str(variant))
+    # A norm over one unit, or two, leaves little but rounding.
+    units = 3 if "layer_norm" in row.name else units
     case = dataclasses.replace(case, condition=row.condition)
     equals_oracle(cell_with_bias(row, variant, units), case, step)
 
