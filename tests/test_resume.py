@@ -215,6 +215,15 @@ def test_what_other_callbacks_count_goes_on(tmp_path):
         assert_same(model, expected)
 
 
+def test_other_callbacks_and_other_files_are_refused(tmp_path):
+    plain(1, tmp_path / "run.npz")
+    with pytest.raises(ValueError, match="with as many `callbacks`, 1. Received: .*run.npz' with 0"):
+        plain(2, tmp_path / "run.npz", others=(keras.callbacks.EarlyStopping("loss"),))
+    Checkpoint(tmp_path / "own.npz", _net()).save([1])
+    with pytest.raises(ValueError, match="a file that `ResumeTraining` wrote.*of something else"):
+        plain(2, tmp_path / "own.npz")
+
+
 def test_every_few_epochs(tmp_path, capsys):
     path = tmp_path / "run.npz"
     with pytest.raises(Cut):

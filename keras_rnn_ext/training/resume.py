@@ -84,10 +84,17 @@ class ResumeTraining(keras.callbacks.Callback):
             notes = self._checkpoint.restore()
         except FileNotFoundError:
             return
+        kept = notes.get("callbacks") if isinstance(notes, dict) else None
+        if kept is None or len(kept) != len(self.callbacks):
+            raise ValueError(
+                "Argument `path` must be a file that `ResumeTraining` wrote, with as many `callbacks`, "
+                f"{len(self.callbacks)}. Received: {self._checkpoint.path!r} "
+                f"{'of something else' if kept is None else f'with {len(kept)}'}."
+            )
         self._epochs, self._logs = notes["epochs"], notes["logs"]
         self._first = self._done = notes["done"]
-        for callback, kept in zip(self.callbacks, notes["callbacks"], strict=True):
-            vars(callback).update({name: _from_json(value) for name, value in kept.items()})
+        for callback, counted in zip(self.callbacks, kept, strict=True):
+            vars(callback).update({name: _from_json(value) for name, value in counted.items()})
         epochs = self.params["epochs"]
         # A training that stopped by itself has no epoch left.
         set_first_epoch(self.model, epochs if notes["stopped"] else self._done)
