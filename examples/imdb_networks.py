@@ -198,6 +198,8 @@ def train_by_loop(
     """The same, written out, with the running loss and accuracy printed in place."""
     keeper.set_model(model)
     model.stop_training = False
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
     step, end = STEPS[keras.backend.backend()](model), "" if sys.stdout.isatty() else "\n"
     mean, accuracy = keras.metrics.Mean(), keras.metrics.BinaryAccuracy()
     start, first = time.monotonic(), batches.epoch
