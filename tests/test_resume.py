@@ -1,24 +1,18 @@
-"""Trainings that are cut off go on exactly: the checkpoint, the callback, the order of the data, and kills."""
+"""Trainings that are cut off go on exactly: the callback, the order of the data, and kills."""
 
-import contextlib
 import errno
-import pathlib
-import resource
-import types
 
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_rnn_ext import MyDense, MyGRU, MyLSTM
 from keras_rnn_ext.training import ArrayBatches, Checkpoint, ResumeTraining, TruncatedBPTT
-from tests.helpers import to_numpy
+from tests.resumed_nets import X, Y, assert_same, compiled, everything, net
 
 BACKEND = keras.config.backend()
-RANDOM = np.random.default_rng(5)
-X, Y = RANDOM.normal(size=(24, 6, 2)).astype("float32"), RANDOM.normal(size=(24, 1)).astype("float32")
 
 
 class Cut(Exception):
@@ -41,19 +35,19 @@ class CutIn(keras.callbacks.Callback):
 
 
 def plain(epochs, path=None, cut=None, **options):
-    return _fit(_net(), epochs, path, cut, ArrayBatches(X, Y, batch_size=5, seed=3), **options)
+    return _fit(net(), epochs, path, cut, ArrayBatches(X, Y, batch_size=5, seed=3), **options)
 
 
 def parts_of_a_pass(epochs, path=None, cut=None):
-    return _fit(_net(), epochs, path, cut, ArrayBatches(X, Y, batch_size=5, seed=3, batches_per_epoch=3))
+    return _fit(net(), epochs, path, cut, ArrayBatches(X, Y, batch_size=5, seed=3, batches_per_epoch=3))
 
 
 def kept_in_order(epochs, path=None, cut=None):
-    return _fit(_net(), epochs, path, cut, X, Y, shuffle=False)
+    return _fit(net(), epochs, path, cut, X, Y, shuffle=False)
 
 
 def in_random_order(epochs, path=None, cut=None):
-    return _fit(_net(), epochs, path, cut, X, Y)
+    return _fit(net(), epochs, path, cut, X, Y)
 
 
 def own_dataset(epochs, path=None, cut=None):
@@ -64,12 +58,12 @@ def own_dataset(epochs, path=None, cut=None):
         def __getitem__(self, index):
             return X[6 * index : 6 * index + 6], Y[6 * index : 6 * index + 6]
 
-    return _fit(_net(), epochs, path, cut, Own())
+    return _fit(net(), epochs, path, cut, Own())
 
 
 def stateful(epochs, path=None, cut=None):
     """States that go on from batch to batch, and from epoch to epoch."""
-    model = _compiled(
+    model = compiled(
         [keras.Input(batch_shape=(6, 6, 2)), MyLSTM(3, stateful=True, recurrent_dropout=0.3, seed=1), MyDense(1)]
     )
     return _fit(model, epochs, path, cut, X, Y, batch_size=6, shuffle=False)
@@ -77,7 +71,7 @@ def stateful(epochs, path=None, cut=None):
 
 def keras_stateful(epochs, path=None, cut=None):
     layers = keras.layers
-    model = _compiled(
+    model = compiled(
         [keras.Input(batch_shape=(6, 6, 2)), layers.GRU(3, stateful=True), layers.Dropout(0.3), layers.Dense(1)]
     )
     return _fit(model, epochs, path, cut, X, Y, batch_size=6, shuffle=False)
@@ -101,24 +95,13 @@ def truncated_on_and_on(epochs, path=None, cut=None):
 
 
 def stored_in_bfloat16(epochs, path=None, cut=None):
-    model = _compiled([keras.Input((6, 2)), MyGRU(3, dtype="bfloat16"), MyDense(1)])
+    model = compiled([keras.Input((6, 2)), MyGRU(3, dtype="bfloat16"), MyDense(1)])
     return _fit(model, epochs, path, cut, X, Y, shuffle=False)
 
 
 def scaled(epochs, path=None, cut=None):
-    model = _compiled([keras.Input((6, 2)), MyGRU(3, dtype="mixed_float16"), MyDense(1)], scaled=True)
+    model = compiled([keras.Input((6, 2)), MyGRU(3, dtype="mixed_float16"), MyDense(1)], scaled=True)
     return _fit(model, epochs, path, cut, X, Y, shuffle=False)
-
-
-def _net():
-    return _compiled([keras.Input((6, 2)), MyGRU(3, dropout=0.2), keras.layers.Dropout(0.2), MyDense(1)])
-
-
-def _compiled(layers, scaled=False):
-    model = keras.Sequential(layers)
-    adam = keras.optimizers.Adam(0.01)
-    model.compile(keras.optimizers.LossScaleOptimizer(adam) if scaled else adam, "mse", metrics=["mae"])
-    return model
 
 
 def _fit(model, epochs, path, cut, x, y=None, every=1, others=(), **options):
@@ -145,16 +128,6 @@ KINDS = (
     *(() if BACKEND == "tensorflow" else (in_random_order,)),
     *((keras_stateful,) if BACKEND == "tensorflow" else ()),
 )
-
-
-def everything(model):
-    """All numbers that a training has."""
-    return [to_numpy(variable.value).astype("float64") for variable in Checkpoint("", model)._variables()]
-
-
-def assert_same(model, expected):
-    for one, other in zip(everything(model), everything(expected), strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -215,11 +188,52 @@ def test_what_other_callbacks_count_goes_on(tmp_path):
         assert_same(model, expected)
 
 
+@pytest.mark.parametrize(("every", "epochs"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (9, [5])])
+def test_the_file_is_written_once_an_epoch(every, epochs, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(Checkpoint, "save", lambda self, notes: written.append(notes["done"]))
+    plain(5, tmp_path / "run.npz", every=every)
+    assert written == epochs
+
+
+def test_the_file_is_written_once_where_training_stops_by_itself(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(Checkpoint, "save", lambda self, notes: written.append((notes["done"], notes["stopped"])))
+    stopping = keras.callbacks.EarlyStopping("loss", patience=1, min_delta=1e9)
+    plain(9, tmp_path / "run.npz", others=(stopping,))
+    assert written == [(1, False), (2, True)]
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        {"done": "many"},
+        {"epochs": 3},
+        {"logs": []},
+        {"callbacks": [3]},
+        {"callbacks": [{"wait": {"array": [1, 2], "dtype": "float32", "shape": [3]}}]},
+        {"callbacks": [{"wait": {"list": 3}}]},
+        {"callbacks": [{"wait": {}}]},
+    ],
+    ids=str,
+)
+def test_notes_that_somebody_made_change_nothing(notes, tmp_path):
+    model, stopping = net(), keras.callbacks.EarlyStopping("loss")
+    good = {"done": 1, "epochs": [0], "logs": {}, "stopped": False, "callbacks": [{}]}
+    Checkpoint(tmp_path / "run.npz", model).save(good | notes)
+    other = net()
+    before = everything(other)
+    resume = ResumeTraining(tmp_path / "run.npz", callbacks=[stopping])
+    with pytest.raises(ValueError, match="a file that `ResumeTraining` wrote.* Delete it to begin anew"):
+        other.fit(X, Y, shuffle=False, callbacks=[stopping, resume], verbose=0)
+    assert all(map(np.array_equal, before, everything(other)))
+
+
 def test_other_callbacks_and_other_files_are_refused(tmp_path):
     plain(1, tmp_path / "run.npz")
     with pytest.raises(ValueError, match="with as many `callbacks`, 1. Received: .*run.npz' with 0"):
         plain(2, tmp_path / "run.npz", others=(keras.callbacks.EarlyStopping("loss"),))
-    Checkpoint(tmp_path / "own.npz", _net()).save([1])
+    Checkpoint(tmp_path / "own.npz", net()).save([1])
     with pytest.raises(ValueError, match="a file that `ResumeTraining` wrote.*of something else"):
         plain(2, tmp_path / "own.npz")
 
@@ -228,123 +242,12 @@ def test_every_few_epochs(tmp_path, capsys):
     path = tmp_path / "run.npz"
     with pytest.raises(Cut):
         plain(5, path, cut=3, every=2)
-    model = _net()
+    model = net()
     assert Checkpoint(path, model).restore()["done"] == 2
     resume = ResumeTraining(path, every=2)
     model.fit(X, Y, epochs=5, shuffle=False, callbacks=[resume], verbose=0)
     assert f"{path}: going on after 2 epochs, 3 of 5 left." in capsys.readouterr().out
     assert Checkpoint(path, model).restore()["done"] == 5
-
-
-# Files
-
-
-@pytest.fixture
-def saved(tmp_path):
-    model = _net()
-    model.fit(X, Y, epochs=1, verbose=0)
-    checkpoint = Checkpoint(tmp_path / "run.npz", model, {"data": "x"})
-    checkpoint.save([1, "a"])
-    return checkpoint
-
-
-def test_settings_and_notes(saved):
-    assert Checkpoint(saved.path, _net(), {"data": "x"}).restore() == [1, "a"]
-    with pytest.raises(ValueError, match="of one with other settings: data was 'x' and is 'y'"):
-        Checkpoint(saved.path, _net(), {"data": "y"}).restore()
-    with pytest.raises(ValueError, match="`settings` must be something that JSON can hold"):
-        Checkpoint(saved.path, _net(), {"data": X})
-    with pytest.raises(ValueError, match="`notes` must be something that JSON can hold"):
-        saved.save(X)
-
-
-def test_random_numbers_go_on(saved):
-    def drawn():
-        import random
-
-        return random.random(), np.random.rand(), np.random.normal()  # noqa: NPY002
-
-    saved.save()
-    expected = drawn()
-    keras.utils.set_random_seed(2)
-    saved.restore()
-    assert drawn() == expected
-
-
-def test_other_models_are_refused_and_nothing_changes(saved):
-    other = _compiled([keras.Input((6, 2)), MyGRU(4, dropout=0.2), keras.layers.Dropout(0.2), MyDense(1)])
-    before = everything(other)
-    with pytest.raises(ValueError, match=r"shape and type \(2, 12\), float32 for .*kernel'. .* with \(2, 9\), float32"):
-        Checkpoint(saved.path, other, {"data": "x"}).restore()
-    assert all(map(np.array_equal, before, everything(other)))
-    smaller = keras.Sequential([keras.Input((6, 2)), MyGRU(3)])
-    with pytest.raises(ValueError, match="with 4 variables. Received: .* with "):
-        Checkpoint(saved.path, smaller, {"data": "x"}).restore()
-
-
-def test_states_of_copies_on_several_devices_are_refused(tmp_path):
-    class OnTwo(keras.Sequential):
-        distribute_strategy = types.SimpleNamespace(num_replicas_in_sync=2)
-
-    def made(stateful):
-        return OnTwo([keras.Input(batch_shape=(2, None, 1)), MyGRU(2, stateful=stateful, name="carrying")])
-
-    Checkpoint(tmp_path / "a.npz", made(False)).save()
-    with pytest.raises(ValueError, match=r"must not carry states .* Received: stateful layers \['carrying'\]"):
-        Checkpoint(tmp_path / "b.npz", made(True)).save()
-    assert not (tmp_path / "b.npz").exists()
-
-
-def test_damaged_files_change_nothing_and_say_so(saved):
-    whole, model = pathlib.Path(saved.path).read_bytes(), saved.model
-    expected = everything(model)
-
-    @settings(max_examples=max(40, settings().max_examples))
-    @given(st.data())
-    def holds(data):
-        place = data.draw(st.integers(0, len(whole) - 1), label="place")
-        if data.draw(st.booleans(), label="torn"):
-            content = whole[:place]
-        else:
-            content = whole[:place] + bytes([whole[place] ^ data.draw(st.integers(1, 255))]) + whole[place + 1 :]
-        pathlib.Path(saved.path).write_bytes(content)
-        # A flag of the archive that nobody reads may change, a number may not.
-        with contextlib.suppress(ValueError):
-            assert saved.restore() == [1, "a"]
-        assert all(map(np.array_equal, everything(model), expected))
-
-    holds()
-    with pytest.raises(ValueError, match="Delete it to begin anew"):
-        pathlib.Path(saved.path).write_bytes(b"")
-        saved.restore()
-    with pytest.raises(FileNotFoundError):
-        Checkpoint(saved.path + "x", saved.model).restore()
-
-
-def test_a_file_of_objects_runs_nothing(saved, tmp_path):
-    class Touch:
-        def __reduce__(self):
-            return pathlib.Path.touch, (tmp_path / "touched",)
-
-    np.savez(saved.path, about=np.array([Touch()], dtype=object))
-    with pytest.raises(ValueError, match="must be a whole checkpoint"):
-        saved.restore()
-    assert not (tmp_path / "touched").exists()
-
-
-def test_a_full_disk_leaves_the_last_file(saved, tmp_path):
-    """Files may not grow beyond half of what they need."""
-    whole = pathlib.Path(saved.path).read_bytes()
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) // 2, before[1]))
-    try:
-        with pytest.raises(OSError, match="File too large") as error:
-            saved.save()
-        assert error.value.errno == errno.EFBIG
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert pathlib.Path(saved.path).read_bytes() == whole
-    assert [path.name for path in tmp_path.iterdir()] == ["run.npz"]
 
 
 def test_training_outlives_a_full_disk(tmp_path, monkeypatch):
@@ -370,10 +273,6 @@ def test_arguments_that_do_not_fit(tmp_path):
         ResumeTraining("a.npz", 0)
     with pytest.raises(ValueError, match="`data` must have an attribute `epoch`, an int"):
         ResumeTraining("a.npz", data=X)
-    with pytest.raises(TypeError, match="`model` must be a Keras model. Received: 3"):
-        Checkpoint("a.npz", 3)
-    with pytest.raises(ValueError, match="which is not built"):
-        Checkpoint("a.npz", keras.Sequential([MyGRU(3)]))
     for name in ("batch_size", "batches_per_epoch"):
         with pytest.raises(ValueError, match=f"`{name}` must be an int from 1. Received: {name}=0"):
             ArrayBatches(X, **{name: 0})

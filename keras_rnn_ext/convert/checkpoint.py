@@ -1,21 +1,44 @@
 """A checkpoint of TensorFlow as a mapping."""
 
+import glob
 import importlib
 import os
 from collections.abc import Mapping
 
 
 class Checkpoint(Mapping):
-    """The arrays of a checkpoint by name, each read when it is asked for."""
+    """The arrays of a checkpoint by name, each read when it is asked for.
+
+    Raises:
+        ValueError: if there is none, or it is damaged or something else.
+    """
 
     def __init__(self, path):
         # TensorFlow may not be the backend: only looked for here.
-        self._reader = importlib.import_module("tensorflow").train.load_checkpoint(os.fspath(path))
+        tensorflow = importlib.import_module("tensorflow")
+        self._path, self._error = os.fspath(path), tensorflow.errors.OpError
+        for name in (self._path, os.path.join(self._path, "checkpoint"), *glob.glob(glob.escape(self._path) + ".*")):
+            # TensorFlow would wait for a pipe.
+            if os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name):
+                raise self._unusable(f"{name!r} is neither a file nor a folder")
+        try:
+            self._reader = tensorflow.train.load_checkpoint(self._path)
+        except (self._error, ValueError) as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, reason):
+        return ValueError(
+            "Argument `arrays` must be the path of a whole checkpoint of TensorFlow, without the ending `.index`. "
+            f"Received: {self._path!r}: {reason}"
+        )
 
     def __getitem__(self, name):
         if name not in self:
             raise KeyError(name)
-        return self._reader.get_tensor(name)
+        try:
+            return self._reader.get_tensor(name)
+        except self._error as error:
+            raise self._unusable(error) from error
 
     def __contains__(self, name):
         return self._reader.has_tensor(name)

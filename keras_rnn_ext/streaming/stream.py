@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_rnn_ext.core.files import write_whole
+from keras_rnn_ext.core.files import open_arrays, write_whole
 from keras_rnn_ext.core.state import row_mask
 from keras_rnn_ext.core.strategy import engine
 from keras_rnn_ext.streaming.programs import blocks, compiled
@@ -190,6 +190,10 @@ class Stream:
                         f"Argument `state` must hold arrays of the shape {tuple(old.shape)} for {name!r}. Received: "
                         f"shape {array.shape}"
                     )
+                if array.dtype.kind in "OSUMmc":
+                    raise ValueError(
+                        f"Argument `state` must hold arrays of numbers for {name!r}. Received: {array.dtype}"
+                    )
                 tensors.append(ops.convert_to_tensor(array, dtype=old.dtype))
         with self._lock:
             self._states = tensors
@@ -230,23 +234,24 @@ class Stream:
             path: of the file.
 
         Raises:
+            TypeError: if `path` is no path.
             FileNotFoundError: if there is none.
             ValueError: if it is no such file, or one of another model or batch size. The states stay then.
         """
         wanted = [f"{name}/{place}" for name, count in self._counts.items() for place in range(count)]
         try:
-            # NumPy leaves a file open where it is torn.
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        except FileNotFoundError:
+            with open_arrays(path) as archive:
+                found = sorted(archive.files)
+                arrays = {name: archive[name] for name in wanted} if found == sorted(wanted) else None
+        except (FileNotFoundError, TypeError):
             raise
         except Exception as error:
             raise ValueError(
-                f"Argument `path` must be a file that `Stream.save` wrote. Received: {path!r}: {error}"
+                f"Argument `path` must be a file that `Stream.save` wrote. Received: {str(path)!r}: {error}"
             ) from error
-        if sorted(arrays) != sorted(wanted):
+        if arrays is None:
             raise ValueError(
-                f"Argument `path` must be a file with the states {wanted}. Received: {path!r} with {sorted(arrays)}"
+                f"Argument `path` must be a file with the states {wanted}. Received: {str(path)!r} with {found}"
             )
         self.state = {
             name: [arrays[f"{name}/{place}"] for place in range(count)] for name, count in self._counts.items()

@@ -1,7 +1,10 @@
 """Text from files: plain or gzip, with errors that say what is wrong with the file."""
 
 import contextlib
+import errno
 import gzip
+import os
+import stat
 import zlib
 
 
@@ -16,8 +19,12 @@ def read_text(path, minimum=1):
         A string.
 
     Raises:
-        ValueError: naming the file, if it cannot be read, is a damaged or truncated gzip file, is not UTF-8, or has
-            too few characters.
+        TypeError: if `path` is no path.
+        ValueError: naming the file, if it cannot be read, is a folder, pipe or device, is a damaged or truncated gzip
+            file, is not UTF-8, holds NUL bytes, or has too few characters.
+
+    The text is read into memory as a whole, however long its lines are. A gzip file of a stranger may unpack to a
+    thousand times its size.
 
     >>> import pathlib, tempfile
     >>> from keras_rnn_ext.text import read_text
@@ -36,6 +43,12 @@ def read_text(path, minimum=1):
             f"expected UTF-8, got other bytes in {str(path)!r}. Convert it first. The first one is "
             f"0x{raw[error.start]:02x} in line {line}."
         ) from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ValueError(
+            f"expected text, got NUL bytes in {str(path)!r}, as binary files and UTF-16 have them. Convert it to UTF-8 "
+            f"first. The first one is in line {line}."
+        )
     length = len(text.strip())
     if length < minimum:
         unit = "character" if minimum == 1 else "characters"
@@ -54,10 +67,15 @@ def open_bytes(path):
         `(lines, raw)`: an iterator of lines as bytes, and the file itself, whose `tell()` says how far it is read.
 
     Raises:
+        TypeError: if `path` is no path.
         ValueError: naming the file, if it cannot be opened or read, or is a damaged or truncated gzip file.
     """
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise TypeError(f"Argument `path` must be the path of a file. Received: {path!r} (type {type(path).__name__})")
+    if "\0" in os.fsdecode(path):
+        raise ValueError(f"expected a readable file, got {str(path)!r}: a name holds no null character.")
     try:
-        with open(path, "rb") as raw:
+        with open(path, "rb", opener=_opened) as raw:
             is_gzip = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             if is_gzip:
@@ -75,3 +93,14 @@ def open_bytes(path):
         ) from error
     except OSError as error:
         raise ValueError(f"expected a readable file, got {str(path)!r}: {error.strerror or error}.") from error
+
+
+def _opened(path, flags):
+    """As in `core.files`: what may never end is refused, and a pipe without a writer is not waited for."""
+    number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    mode = os.fstat(number).st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return number
+    os.close(number)
+    kind = "a named pipe" if stat.S_ISFIFO(mode) else "a device"
+    raise OSError(errno.EINVAL, f"it is {kind}; copy what it holds into a file", path)

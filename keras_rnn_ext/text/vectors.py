@@ -1,6 +1,8 @@
 """Pre-trained word vectors from the text files of GloVe and word2vec."""
 
+import codecs
 import dataclasses
+import functools
 import os
 import sys
 import time
@@ -12,13 +14,17 @@ from keras_rnn_ext import MyEmbedding
 from keras_rnn_ext.text.files import open_bytes
 from keras_rnn_ext.text.vocabulary import Vocabulary
 
+# Bytes of a line. A file without line ends must not be read into memory as one.
+LONGEST_LINE = 2**20
+
 
 def read_vectors(path, words=None, progress=None):
     """Reads a file of word vectors line by line; it need not fit into memory.
 
     A line holds a word and its numbers, with single spaces between them: the format of GloVe, and of word2vec and
     fastText in text form, whose first line gives the number of words and of dimensions. A word may contain spaces, as
-    in GloVe's largest files, if what follows its first space is no number.
+    in GloVe's largest files, if what follows its first space is no number. A line has up to 1 MiB, which is enough for
+    some 50,000 numbers.
 
     Args:
         path: the file, plain or gzip.
@@ -32,9 +38,11 @@ def read_vectors(path, words=None, progress=None):
         `(word, vector)`: a string and a float32 array `(dimensions,)`, in the order of the file.
 
     Raises:
-        ValueError: naming the file, and the line if it is one: the file cannot be read, is a damaged or truncated
-            gzip file or empty, a line is no UTF-8, has another number of numbers than the first, or something
-            that is no finite number, or the file ends before the number of words that its first line gives.
+        TypeError: if `path` is no path.
+        ValueError: naming the file, and the line if it is one: the file cannot be read, is a folder, pipe or device, a
+            damaged or truncated gzip file or empty, a line is too long, no UTF-8, has a word with a NUL in it, another
+            number of numbers than the first, or something that is no finite number, or the file ends before the number
+            of words that its first line gives.
 
     Source:
         Pennington, Socher, Manning 2014, GloVe: Global vectors for word representation, doi 10.3115/v1/D14-1162.
@@ -52,8 +60,15 @@ def read_vectors(path, words=None, progress=None):
         report = _Report(path, raw, progress)
         count = dimensions = None
         number = 0
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(iter(functools.partial(lines.readline, LONGEST_LINE + 1), b""), start=1):
             report.line(number)
+            if len(line) > LONGEST_LINE:
+                raise ValueError(
+                    f"{str(path)!r}, line {number}: expected a word and its numbers in up to {LONGEST_LINE} bytes, got "
+                    f"a longer line, which begins with {_shown([line[:61]])}."
+                )
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
             fields = line.rstrip(b" \r\n").split(b" ")
             if number == 1 and len(fields) == 2 and all(field.isdigit() for field in fields):
                 count, dimensions = map(int, fields)
@@ -85,7 +100,7 @@ class _located:
 
     def __exit__(self, kind, error, traceback):
         if isinstance(error, UnicodeDecodeError):
-            raise ValueError(f"{self.place}: expected a word in UTF-8, got {error.object!r}.") from error
+            raise ValueError(f"{self.place}: expected a word in UTF-8, got {error.object[:60]!r}.") from error
         if isinstance(error, ValueError):
             raise ValueError(f"{self.place}: {error}") from error
 
@@ -112,7 +127,10 @@ def _word(fields, dimensions):
     extra = fields[1:-dimensions]
     if len(fields) <= dimensions or not fields[0] or (extra and all(map(_is_number, extra))):
         raise ValueError(f"expected a word and {dimensions} numbers, got {len(fields)} fields: {_shown(fields)}.")
-    return b" ".join(fields[:-dimensions]).decode("utf-8")
+    word = b" ".join(fields[:-dimensions])
+    if b"\0" in word:
+        raise ValueError(f"expected a word, got one with NUL bytes in it: {word[:60]!r}. Is the file damaged?")
+    return word.decode("utf-8")
 
 
 def _vector(fields):

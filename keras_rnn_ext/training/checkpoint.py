@@ -4,13 +4,12 @@ import json
 import os
 import random
 import sys
-import zipfile
 
 import keras
 import numpy as np
 
 from keras_rnn_ext.core.compat import all_layers
-from keras_rnn_ext.core.files import write_whole
+from keras_rnn_ext.core.files import open_arrays, write_whole
 
 FORMAT = 1
 
@@ -113,18 +112,33 @@ class Checkpoint:
             FileNotFoundError: if there is none.
             ValueError: if it is damaged, or of another model, backend or other settings. Nothing has changed then.
         """
+        notes, take = self.read()
+        take()
+        return notes
+
+    def read(self):
+        """Reads the file and checks it, and changes nothing yet.
+
+        Returns:
+            `(notes, take)`: the notes, and a function without arguments that sets all that the file holds.
+
+        Raises:
+            FileNotFoundError, ValueError: as `restore`.
+        """
         try:
-            # Opened here, because NumPy leaves a damaged file open. What is read is held against its checksums.
-            with open(self.path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            about = json.loads(str(arrays.pop("about")))
-            version, backend, settings, notes, described = (
-                about[name] for name in ("format", "backend", "settings", "notes", "variables")
-            )
-            values = [arrays.pop(str(place)) for place in range(len(described))]
+            with open_arrays(self.path) as archive:
+                about = json.loads(str(archive["about"]))
+                version, backend, settings, notes, described = (
+                    about[name] for name in ("format", "backend", "settings", "notes", "variables")
+                )
+                values = [archive[str(place)] for place in range(len(described))]
+                set_random_states = _random_states_of(archive) if backend == keras.backend.backend() else None
+            there = {**settings, "backend": backend}
+            described = [[str(name), [int(size) for size in shape], str(dtype)] for name, shape, dtype in described]
         except FileNotFoundError:
             raise
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+        # Whatever NumPy, the archive and the parts of a file that somebody made bring about.
+        except Exception as error:
             raise ValueError(
                 f"Argument `path` must be a whole checkpoint. Received: {self.path!r}, which is damaged or something "
                 f"else: {error}. Delete it to begin anew."
@@ -135,7 +149,6 @@ class Checkpoint:
                 f"{version}, of another version of keras_rnn_ext."
             )
         here = {**self.settings, "backend": keras.backend.backend()}
-        there = {**settings, "backend": backend}
         other = [
             f"{name} was {there.get(name)!r} and is {here.get(name)!r}"
             for name in {**here, **there}
@@ -148,10 +161,14 @@ class Checkpoint:
             )
         variables = self._variables()
         _check_variables(self.path, described, [_described(variable) for variable in variables])
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
-        _set_random_states(arrays)
-        return notes
+        _check_values(self.path, described, values)
+
+        def take():
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+            set_random_states()
+
+        return notes, take
 
 
 def _as_json(name, value):
@@ -181,6 +198,19 @@ def _check_variables(path, there, here):
             )
 
 
+def _check_values(path, described, values):
+    """A file may say one thing of its arrays and hold another."""
+    for (name, shape, dtype), value in zip(described, values, strict=True):
+        expected = [*shape], "float32" if dtype == "bfloat16" else dtype
+        found = [*getattr(value, "shape", [])], str(getattr(value, "dtype", type(value).__name__))
+        if found != expected:
+            raise ValueError(
+                f"Argument `path` must be a whole checkpoint, with shape and type {tuple(expected[0])}, {expected[1]} "
+                f"for {name!r}, as it says itself. Received: {path!r} with {tuple(found[0])}, {found[1]}. Delete it to "
+                "begin anew."
+            )
+
+
 def _to_numpy(variable):
     array = keras.ops.convert_to_numpy(variable.value)
     # NumPy has no bfloat16 of its own; all its values are float32, too.
@@ -205,14 +235,29 @@ def _random_states():
     return found
 
 
-def _set_random_states(arrays):
+def _random_states_of(arrays):
+    """A function that sets the states in the arrays of a file, after each was tried on a generator of nobody's."""
     version, numbers, gauss = json.loads(str(arrays["python_random"]))
-    random.setstate((version, tuple(numbers), gauss))
+    python_state = (version, tuple(numbers), gauss)
+    random.Random().setstate(python_state)
     name, keys, *place = json.loads(str(arrays["numpy_random"]))
-    np.random.set_state((name, np.array(keys, "uint32"), *place))  # noqa: NPY002
-    if "torch_random" in arrays:
-        torch = sys.modules["torch"]
-        torch.set_rng_state(torch.from_numpy(arrays["torch_random"]))
-        devices = [torch.from_numpy(arrays[name]) for name in sorted(arrays) if name.startswith("cuda_random_")]
-        if len(devices) == torch.cuda.device_count():
+    numpy_state = (name, np.array(keys, "uint32"), *place)
+    np.random.RandomState().set_state(numpy_state)
+    torch, torch_state, devices = sys.modules.get("torch"), None, []
+    if keras.backend.backend() == "torch":
+        torch_state = torch.from_numpy(arrays["torch_random"])
+        torch.Generator().set_state(torch_state)
+        names = sorted(name for name in arrays if name.startswith("cuda_random_"))
+        if len(names) == torch.cuda.device_count():
+            devices = [torch.from_numpy(arrays[name]) for name in names]
+        for number, state in enumerate(devices):
+            torch.Generator(f"cuda:{number}").set_state(state)
+
+    def set_all():
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        if torch_state is not None:
+            torch.set_rng_state(torch_state)
             torch.cuda.set_rng_state_all(devices)
+
+    return set_all

@@ -81,7 +81,7 @@ class ResumeTraining(keras.callbacks.Callback):
         self._checkpoint = Checkpoint(self.path, self.model, self.settings)
         self._first, self._done, self._epochs, self._logs = 0, 0, [], {}
         try:
-            notes = self._checkpoint.restore()
+            notes, take = self._checkpoint.read()
         except FileNotFoundError:
             return
         kept = notes.get("callbacks") if isinstance(notes, dict) else None
@@ -91,15 +91,25 @@ class ResumeTraining(keras.callbacks.Callback):
                 f"{len(self.callbacks)}. Received: {self._checkpoint.path!r} "
                 f"{'of something else' if kept is None else f'with {len(kept)}'}."
             )
-        self._epochs, self._logs = notes["epochs"], notes["logs"]
-        self._first = self._done = notes["done"]
-        for callback, counted in zip(self.callbacks, kept, strict=True):
-            vars(callback).update({name: _from_json(value) for name, value in counted.items()})
+        try:
+            done, stopped = int(notes["done"]), bool(notes["stopped"])
+            numbers, logs = list(notes["epochs"]), {name: list(each) for name, each in notes["logs"].items()}
+            counts = [{name: _from_json(value) for name, value in counted.items()} for counted in kept]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"Argument `path` must be a file that `ResumeTraining` wrote. Received: {self._checkpoint.path!r}, "
+                f"whose notes are something else: {error!r}. Delete it to begin anew."
+            ) from error
+        take()
+        self._epochs, self._logs = numbers, logs
+        self._first = self._done = done
+        for callback, counted in zip(self.callbacks, counts, strict=True):
+            vars(callback).update(counted)
         epochs = self.params["epochs"]
         # A training that stopped by itself has no epoch left.
-        set_first_epoch(self.model, epochs if notes["stopped"] else self._done)
+        set_first_epoch(self.model, epochs if stopped else self._done)
         if self.verbose:
-            left = "it had stopped by itself" if notes["stopped"] else f"{max(0, epochs - self._done)} of {epochs} left"
+            left = "it had stopped by itself" if stopped else f"{max(0, epochs - self._done)} of {epochs} left"
             print(f"{self._checkpoint.path}: going on after {self._done} epochs, {left}.")
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -113,7 +123,9 @@ class ResumeTraining(keras.callbacks.Callback):
         self._epochs.append(epoch)
         for name, value in (logs or {}).items():
             self._logs.setdefault(name, []).append(float(value))
-        if self._done % self.every == 0:
+        # After the last epoch `on_train_end` comes at once, and writes what the other callbacks do there, too.
+        is_last = self._done >= self.params["epochs"] or self.model.stop_training
+        if self._done % self.every == 0 and not is_last:
             self._save()
 
     def on_train_end(self, logs=None):
