@@ -124,6 +124,12 @@ class MLSTMCell(ProjectedCell):
     def begin_chunk(self, projected, valid, weights):
         """What steps do to any states, and what reads them: all that needs no state."""
         dtype = self._state_dtype(self.declared_states()[0])
+        # What is not finite in one step would spoil the steps before it, too, as a product is made of all of them.
+        finite = ops.all(ops.isfinite(projected), axis=-1)
+        projected = ops.where(finite[..., None], projected, ops.zeros_like(projected))
+        spoils = ops.logical_not(finite if valid is None else ops.logical_or(finite, ops.logical_not(valid)))
+        spoiled = ops.cumsum(ops.cast(spoils, "int32"), axis=0) > 0
+        sound = ops.where(spoiled, ops.cast(float("nan"), dtype), ops.cast(1.0, dtype))[..., None]  # (steps, batch, 1)
         by_head, output_gate, *gates = self._parts(projected, dtype)
         query, key, value = ops.unstack(by_head, 3, axis=2)
         query, value = (ops.transpose(each, (1, 2, 0, 3)) for each in (query, value))  # (batch, heads, steps, d)
@@ -135,7 +141,7 @@ class MLSTMCell(ProjectedCell):
             forget_gate = ops.where(valid, forget_gate, ops.cast(0.0, dtype))
         total = ops.stop_gradient(ops.cumsum(forget_gate, axis=-1))
         highest = ops.stop_gradient(input_gate) - total
-        highest = ops.max(highest[..., None, :] + _of_the_future(highest), axis=-1)
+        highest = ops.max(_of_the_past(highest[..., None, :], _NOTHING), axis=-1)
 
         # What `read_chunk` says of units and gates is true here too. Units of no step are those of the start.
         unit = ops.where(highest > 0.5 * _NOTHING, total + highest, ops.cast(0.0, dtype))
@@ -151,7 +157,8 @@ class MLSTMCell(ProjectedCell):
         # The stabilizer of what is new, also as it would have been at the start: there it compares with the old one.
         at_end, at_start = unit[..., -1] + above, above - ops.sum(change, axis=-1)
         effect = [ops.sum(forget_gate, axis=-1), at_start, at_end, memory, normalizer]
-        return effect, [query, key, value, output_gate, input_gate, forget_gate, total, highest]
+        effect = [each * ops.reshape(sound[-1], (-1, *(1,) * (len(each.shape) - 1))) for each in effect]
+        return effect, [query, key, value, output_gate, input_gate, forget_gate, total, highest, sound]
 
     def move_chunk(self, effect, states):
         """The states after steps with that effect."""
@@ -168,7 +175,7 @@ class MLSTMCell(ProjectedCell):
         What step $t$ keeps of step $s$ has the weight $\exp(a_s + e_{s+1} + \dots + e_t)$ with $a_s = \log i'_s$ and
         $e_t = \log f'_t$. Products of queries and keys times these weights stand for the memory that the steps wrote.
         """
-        query, key, value, output_gate, input_gate, forget_gate, total, highest = rest
+        query, key, value, output_gate, input_gate, forget_gate, total, highest, sound = rest
         memory, normalizer, start = states
         # Any unit serves to read, so that this one may be inexact. The gates relative to it are exact, and their
         # logarithms are not above zero but for rounding.
@@ -181,19 +188,19 @@ class MLSTMCell(ProjectedCell):
         fine, coarse = ops.cumsum(change - coarse, axis=-1), ops.cumsum(coarse, axis=-1)
         fine_and_gate = fine - (input_gate - unit)
         kept = coarse[..., None] - coarse[..., None, :] + (fine[..., None] - fine_and_gate[..., None, :])
-        weight = ops.matmul(query, key) * ops.exp(kept + _of_the_future(unit))
+        weight = _of_the_past(ops.matmul(query, key), 0.0) * ops.exp(_of_the_past(kept, _NOTHING))
         memory = ops.concatenate([ops.swapaxes(memory, -1, -2), normalizer[..., None]], axis=-1)
         read = ops.exp(coarse + fine)[..., None] * ops.matmul(query, memory) + ops.matmul(weight, value)
         read, along = ops.split(read, [self.size], axis=-1)
         hidden = ops.transpose(_normalized(read, along, unit[..., None]), (2, 0, 1, 3))
         output = ops.sigmoid(output_gate) * ops.reshape(hidden, ops.shape(output_gate))
-        return ops.cast(output, self.compute_dtype)
+        return ops.cast(output * sound, self.compute_dtype)
 
 
-def _of_the_future(values):
-    """For each step of the last axis what to add to the logarithms of weights, so that it knows of no later ones."""
+def _of_the_past(values, other):
+    """`values`, with `other` where the step of the last axis comes after that of the axis before it."""
     steps = ops.arange(ops.shape(values)[-1])
-    return ops.cast(ops.where(steps[:, None] < steps[None], _NOTHING, 0.0), values.dtype)
+    return ops.where(steps[:, None] < steps[None], ops.cast(other, values.dtype), values)
 
 
 def _normalized(read, along, stabilizer):
