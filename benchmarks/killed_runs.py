@@ -3,13 +3,14 @@
     python -m benchmarks.killed_runs                            # fifty kills, on the backend of KERAS_BACKEND
     python -m benchmarks.killed_runs --kinds fit --kills 5
 
-A training is a process of its own. It is killed by SIGKILL after a random time, while it loads, trains or writes, and
-started again, until it was killed as often as asked for; then it runs to its end. Its last checkpoint must hold the
-same numbers, bit for bit, as that of a run that nobody killed.
+A training is a process of its own. It is killed by SIGKILL at a random moment, one time in five while it loads, else
+while it trains and writes, and started again, until it was killed as often as asked for; then it runs to its end. Its
+last checkpoint must hold the same numbers, bit for bit, as that of a run that nobody killed.
 """
 
 import argparse
 import json
+import math
 import os
 import pathlib
 import random
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 ROOT = pathlib.Path(__file__).parents[1]
-EPOCHS = 40
+EPOCHS = 20
 
 # Those made here, and examples, with their checkpoints and what they are called with.
 KINDS: dict[str, tuple[str, list[str]]] = {
@@ -113,19 +114,27 @@ def _start(kind: str, folder: pathlib.Path, given: dict[str, str]) -> subprocess
 def killed(kind: str, kills: int, seed: int, folder: pathlib.Path) -> dict[str, Any]:
     """Kills a training so often and compares its end: `same`, and `epochs`, how far it was at each kill."""
     given, draw = _made_data(folder), random.Random(seed)
-    begin = time.monotonic()
-    whole = _start(kind, folder / "whole", given)
-    if whole.wait() != 0:
-        raise RuntimeError(f"{kind} failed: {(folder / 'whole.log').read_text()[-2000:]}")
-    seconds = time.monotonic() - begin
     name = KINDS[kind][0]
     path = folder / "cut" / name
+    begin = time.monotonic()
+    whole = _start(kind, folder / "whole", given)
+    _until_written(whole, folder / "whole" / name, math.inf)
+    loading = time.monotonic() - begin
+    if whole.wait() != 0:
+        raise RuntimeError(f"{kind} failed: {(folder / 'whole.log').read_text()[-2000:]}")
+    training = time.monotonic() - begin - loading
     epochs: list[int] = []
-    # A resumed run is shorter: most of its time must not be that of loading.
     while len(epochs) < kills:
         running = _start(kind, folder / "cut", given)
+        if draw.random() < 0.2:
+            _until_written(running, path, draw.uniform(0, loading))
+            moment = 0.0
+        else:
+            _until_written(running, path, math.inf)
+            # Some kills after another have to fit in.
+            moment = draw.uniform(0, training / 4)
         try:
-            running.wait(draw.uniform(0, seconds))
+            running.wait(moment)
         except subprocess.TimeoutExpired:
             running.kill()
             running.wait()
@@ -140,6 +149,17 @@ def killed(kind: str, kills: int, seed: int, folder: pathlib.Path) -> dict[str, 
         return {"kind": kind, "kills": len(epochs), "same": False, "why": _end_of(folder / "cut.log")}
     different = _different(folder / "whole" / name, path)
     return {"kind": kind, "kills": len(epochs), "epochs": epochs, "same": not different, "different": different}
+
+
+def _until_written(process: subprocess.Popen, path: pathlib.Path, seconds: float) -> None:
+    """Waits until the process writes its checkpoint, ends, or the time is over."""
+    before, end = _written(path), time.monotonic() + seconds
+    while _written(path) == before and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.002)
+
+
+def _written(path: pathlib.Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def _end_of(log: pathlib.Path) -> str:

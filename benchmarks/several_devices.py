@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import importlib.util
 import json
+import math
 import os
 import pathlib
 import socket
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,21 +75,31 @@ def build(kind: str, rows: int) -> Any:
 # One training, in a process of its own
 
 
-def train(strategy: str, kind: str, place: int, port: int, folder: pathlib.Path) -> None:
+def train(strategy: str, kind: str, place: int, port: int, rounds: int, folder: pathlib.Path) -> None:
     """Trains, and writes losses, weights and the milliseconds of a step; `place` is the number of the process."""
     backend = os.environ["KERAS_BACKEND"]
     if strategy == "MultiWorkerMirroredStrategy":
-        losses, weights, milliseconds = _train_with_workers(kind, place, port)
+        losses, weights, milliseconds = _train_with_workers(kind, place, port, rounds)
     elif backend == "torch" and kind != "truncated":
-        losses, weights, milliseconds = _train_in_own_loop(kind, place, port, 2 if strategy == "DDP" else 1)
+        losses, weights, milliseconds = _train_in_own_loop(kind, place, port, rounds, 2 if strategy == "DDP" else 1)
     else:
         scope, replicas = _PREPARE[strategy](place, port) if strategy in _PREPARE else (contextlib.nullcontext(), 1)
-        losses, weights, milliseconds = _fit(kind, scope, replicas)
+        losses, weights, milliseconds = _fit(kind, scope, replicas, rounds)
     if place == 0:
         np.savez(folder / "found.npz", losses=losses, milliseconds=milliseconds, **weights)
 
 
-def _fit(kind: str, scope: Any, replicas: int) -> tuple[list, dict, float]:
+def _milliseconds(run: Callable[[], Any], rounds: int) -> float:
+    """Of a step, where `run` takes twenty; the median of the rounds, NaN of none."""
+    times = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        run()
+        times.append(1000 * (time.perf_counter() - begin) / 20)
+    return float(np.median(times)) if times else math.nan
+
+
+def _fit(kind: str, scope: Any, replicas: int, rounds: int) -> tuple[list, dict, float]:
     import keras
 
     x, y = data(kind)
@@ -102,12 +113,8 @@ def _fit(kind: str, scope: Any, replicas: int) -> tuple[list, dict, float]:
         model = build(kind, BATCH // replicas)
         model.compile(keras.optimizers.Adam(0.01), "mse")
     losses = model.fit(x, y, epochs=EPOCHS, **options).history["loss"]
-    weights, times = _weights(model), []
-    for _ in range(ROUNDS):
-        begin = time.perf_counter()
-        model.fit(x, y, epochs=10, **options)
-        times.append((time.perf_counter() - begin) / 20)
-    return losses, weights, 1000 * float(np.median(times))
+    weights = _weights(model)
+    return losses, weights, _milliseconds(lambda: model.fit(x, y, epochs=10, **options), rounds)
 
 
 def _mirrored(place: int, port: int) -> tuple[Any, int]:
@@ -144,7 +151,7 @@ _PREPARE = {
 }
 
 
-def _train_in_own_loop(kind: str, place: int, port: int, processes: int) -> tuple[list, dict, float]:
+def _train_in_own_loop(kind: str, place: int, port: int, rounds: int, processes: int) -> tuple[list, dict, float]:
     """As PyTorch's own tutorial has it: each process takes its rows of a batch, DDP takes the mean of gradients."""
     import torch
 
@@ -171,18 +178,13 @@ def _train_in_own_loop(kind: str, place: int, port: int, processes: int) -> tupl
 
     losses = [float(np.mean([step(number) for number in range(2)])) for _ in range(EPOCHS)]
     weights = _weights(model)
-    times = []
-    for _ in range(ROUNDS):
-        begin = time.perf_counter()
-        for number in range(20):
-            step(number % 2)
-        times.append((time.perf_counter() - begin) / 20)
+    milliseconds = _milliseconds(lambda: [step(number % 2) for number in range(20)], rounds)
     if processes > 1:
         torch.distributed.destroy_process_group()
-    return losses, weights, 1000 * float(np.median(times))
+    return losses, weights, milliseconds
 
 
-def _train_with_workers(kind: str, place: int, port: int, processes: int = 2) -> tuple[list, dict, float]:
+def _train_with_workers(kind: str, place: int, port: int, rounds: int, processes: int = 2) -> tuple[list, dict, float]:
     """As TensorFlow's tutorial of own training loops has it: Keras's `fit` does not run there (keras#20585)."""
     workers = [f"127.0.0.1:{port + each}" for each in range(processes)]
     os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": place}})
@@ -215,13 +217,8 @@ def _train_with_workers(kind: str, place: int, port: int, processes: int = 2) ->
         return float(train_step(tf.constant(x[chosen]), tf.constant(y[chosen])))
 
     losses = [float(np.mean([step(number) for number in range(2)])) for _ in range(EPOCHS)]
-    weights, times = _weights(model), []
-    for _ in range(ROUNDS):
-        begin = time.perf_counter()
-        for number in range(20):
-            step(number % 2)
-        times.append((time.perf_counter() - begin) / 20)
-    return losses, weights, 1000 * float(np.median(times))
+    weights = _weights(model)
+    return losses, weights, _milliseconds(lambda: [step(number % 2) for number in range(20)], rounds)
 
 
 def _weights(model: Any) -> dict[str, np.ndarray]:
@@ -233,7 +230,7 @@ def _weights(model: Any) -> dict[str, np.ndarray]:
 # All of them
 
 
-def run(strategy: str, kind: str, folder: pathlib.Path, seconds: float = 300) -> dict[str, np.ndarray]:
+def run(strategy: str, kind: str, folder: pathlib.Path, rounds: int, seconds: float = 300) -> dict[str, np.ndarray]:
     """Losses, weights and milliseconds of a training; "one device, BACKEND" is the same without a strategy."""
     backend, processes = STRATEGIES.get(strategy, (strategy.removeprefix(ONE), 1))
     folder.mkdir()
@@ -243,7 +240,8 @@ def run(strategy: str, kind: str, folder: pathlib.Path, seconds: float = 300) ->
         environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
     started = []
     for place in range(processes):
-        arguments = ["-m", "benchmarks.several_devices", "--train", strategy, kind, str(place), str(port), str(folder)]
+        arguments = ["-m", "benchmarks.several_devices", "--train", strategy, kind]
+        arguments += [str(each) for each in (place, port, rounds, folder)]
         with (folder / f"log{place}").open("wb") as log:
             started.append(
                 subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment, stdout=log, stderr=log)
@@ -272,10 +270,10 @@ def _free_port() -> int:
         return one.getsockname()[1]
 
 
-def compared(strategy: str, kind: str, folder: pathlib.Path) -> dict[str, Any]:
+def compared(strategy: str, kind: str, folder: pathlib.Path, rounds: int = ROUNDS) -> dict[str, Any]:
     """How far losses and weights are from those of one device, relative to the largest; the times of a step."""
-    one = run(f"{ONE}{STRATEGIES[strategy][0]}", kind, folder / "one")
-    several = run(strategy, kind, folder / "several")
+    one = run(f"{ONE}{STRATEGIES[strategy][0]}", kind, folder / "one", rounds)
+    several = run(strategy, kind, folder / "several", rounds)
     found: dict[str, Any] = {}
     for name, chosen in {"losses": ["losses"], "weights": [each for each in one if "weight" in each]}.items():
         found[name] = max(float(np.abs(one[each] - several[each]).max() / np.abs(one[each]).max()) for each in chosen)
@@ -288,11 +286,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--strategies", nargs="+", choices=list(STRATEGIES), default=list(STRATEGIES))
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
-    parser.add_argument("--train", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--train", nargs=6, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.train:
-        strategy, kind, place, port, folder = options.train
-        train(strategy, kind, int(place), int(port), pathlib.Path(folder))
+        strategy, kind, *numbers, folder = options.train
+        train(strategy, kind, *map(int, numbers), pathlib.Path(folder))
         return 0
     bad = 0
     for strategy in options.strategies:

@@ -340,6 +340,6 @@ def test_killed_at_any_moment(tmp_path):
     """A process that is killed while it trains or writes; the numbers of the last one are those of one that was not."""
     from benchmarks import killed_runs
 
-    found = killed_runs.killed("fit", kills=2, seed=0, folder=tmp_path)
-    assert found["kills"] == 2
+    found = killed_runs.killed("fit", kills=1, seed=0, folder=tmp_path)
+    assert found["epochs"][0] > 0
     assert found["same"], found

@@ -26,17 +26,17 @@ from keras_rnn_ext.layers.dropout import DropoutWrapper
 from keras_rnn_ext.layers.residual import ResidualWrapper
 from keras_rnn_ext.registry import ROWS, get
 from keras_rnn_ext.testing import Case, verify_contract
-from keras_rnn_ext.testing.contract import recomputed_is_kept, strategies_agree_in_training
+from keras_rnn_ext.testing.contract import (
+    masked_is_truncated,
+    recomputed_is_kept,
+    saved_is_loaded,
+    strategies_agree_in_training,
+)
 from tests.helpers import BACKEND, assert_close, gradients, to_numpy
 
 X = np.random.default_rng(0).normal(size=(3, 9, 4)).astype("float32")
 MASK = np.array([[1, 1, 1, 1, 1, 1, 1, 1, 1], [1, 1, 0, 1, 0, 0, 1, 0, 0], [0, 0, 0, 0, 0, 0, 0, 0, 0]], "bool")
 
-INNER = {
-    "gated": lambda: MyLSTMCell(2),
-    "linear": lambda: MinGRUCell(2),
-    "keras": lambda: keras.layers.LSTMCell(2),
-}
 AROUND = {
     "residual": ResidualWrapper,
     "dropout": lambda cell: DropoutWrapper(cell, 0.3, 0.3, 0.3, seed=1),
@@ -69,21 +69,34 @@ IN_TRAINING = {
 }
 
 
-# Around gated cells they are held against it together, below.
-@pytest.mark.parametrize("inner", ["linear", "keras"])
-def test_residual_keeps_the_contract(inner):
-    verify_contract(lambda: ResidualWrapper(INNER[inner]()))
+# One of each is held against all of it: gated, linear, Keras's. `test_contract` has zoneout of each.
+WHOLE = {
+    "residual_of_linear": lambda: ResidualWrapper(MinGRUCell(2)),
+    "dropout_of_keras": lambda: AROUND["dropout_per_step"](keras.layers.LSTMCell(2)),
+    "together": TOGETHER["zoneout_of_residual_of_dropout"],
+}
+BESIDE = {
+    "residual_of_keras": lambda: ResidualWrapper(keras.layers.LSTMCell(2)),
+    "dropout_of_linear": lambda: AROUND["dropout_per_step"](MinGRUCell(2)),
+    **{name: make_cell for name, make_cell in TOGETHER.items() if make_cell not in WHOLE.values()},
+}
 
 
-@pytest.mark.parametrize("around", ["dropout_per_step-linear", "dropout_per_step-keras"])
-def test_dropout_keeps_the_contract(around):
-    wrapper, inner = around.split("-")
-    verify_contract(lambda: AROUND[wrapper](INNER[inner]()))
-
-
-@pytest.mark.parametrize("make_cell", TOGETHER.values(), ids=TOGETHER)
-def test_wrappers_together_keep_the_contract(make_cell):
+@pytest.mark.parametrize("make_cell", WHOLE.values(), ids=WHOLE)
+def test_wrappers_keep_the_contract(make_cell):
     verify_contract(make_cell)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("make_cell", BESIDE.values(), ids=BESIDE)
+def test_wrappers_keep_the_whole_contract(make_cell):
+    verify_contract(make_cell)
+
+
+@pytest.mark.parametrize("check", [masked_is_truncated, saved_is_loaded, strategies_agree_in_training])
+@pytest.mark.parametrize("make_cell", BESIDE.values(), ids=BESIDE)
+def test_wrappers_mask_train_and_are_saved(make_cell, check):
+    check(make_cell, Case())
 
 
 @pytest.mark.parametrize("make_cell", IN_TRAINING.values(), ids=IN_TRAINING)
