@@ -8,6 +8,9 @@ from keras import ops
 
 BACKEND = keras.backend.backend()
 
+# Keras's version as numbers, such as (3, 15): for what depends on how Keras itself behaves.
+KERAS = tuple(int(number) for number in keras.__version__.split(".")[:2])
+
 # The bounds for parity, relative to the largest entry. On JAX and PyTorch Keras's own `ops.tanh` and `ops.sigmoid`
 # compute in float32 whatever comes in (keras/src/backend/common/dtypes.py: 64-bit types exist on TensorFlow only), so
 # that neither Keras's numbers nor ours are better than float32 there.

@@ -12,6 +12,7 @@ import pytest
 
 import keras_rnn_ext
 from keras_rnn_ext.core.arguments import parameters
+from tests.helpers import KERAS
 
 ROOT = pathlib.Path(__file__).parents[1]
 TWINS = {
@@ -34,8 +35,11 @@ def positional(cls):
 
 @pytest.mark.parametrize(("name", "theirs"), TWINS.items())
 def test_same_arguments_in_the_same_order_with_the_same_defaults(name, theirs):
-    ours = getattr(keras_rnn_ext, name)
-    assert list(positional(ours).items()) == list(positional(theirs).items())
+    ours = positional(getattr(keras_rnn_ext, name))
+    if KERAS < (3, 13):
+        # The last argument of Dense and Embedding came with Keras 3.13.
+        ours.pop("quantization_config", None)
+    assert list(ours.items()) == list(positional(theirs).items())
 
 
 @pytest.mark.parametrize("cls", CLASSES)

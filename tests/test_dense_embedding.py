@@ -6,15 +6,17 @@ import pickle
 import keras
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from keras import ops
 
 from keras_rnn_ext import MyDense, MyEmbedding
-from tests.helpers import BACKEND, RTOL, assert_close, gradients, precision, to_numpy
+from tests.helpers import BACKEND, KERAS, RTOL, assert_close, gradients, precision, to_numpy
 
 TWINS = [(MyDense, keras.layers.Dense), (MyEmbedding, keras.layers.Embedding)]
 POLICIES = ["float64", "float32", "mixed_bfloat16", "mixed_float16", "bfloat16"]
+# As ours are, whatever the policy. Before 3.15 they had the dtype of the other variables.
+FACTORS_OF_KERAS_ARE_FLOAT32 = KERAS >= (3, 15)
 
 sizes = st.integers(1, 6)
 dtypes = st.sampled_from(["float32", "float64"])
@@ -64,6 +66,8 @@ def names_and_shapes(layer):
 @pytest.mark.parametrize(("ours", "theirs"), TWINS)
 @pytest.mark.parametrize("method", ["__init__", "build", "call", "compute_mask", "enable_lora", "quantize"])
 def test_the_signatures_are_keras_s(ours, theirs, method):
+    if KERAS < (3, 13) and method in ("__init__", "quantize"):
+        pytest.skip("configs of quantization came with Keras 3.13")
     assert inspect.signature(getattr(ours, method)) == inspect.signature(getattr(theirs, method))
 
 
@@ -76,6 +80,7 @@ def test_the_signatures_are_keras_s(ours, theirs, method):
     seed=st.integers(0, 99),
 )
 def test_dense_equals_keras_s(options, lora, dtype, leading, features, seed):
+    assume(not lora or dtype == "float32" or FACTORS_OF_KERAS_ARE_FLOAT32)
     with precision(dtype):
         x = random((*leading, features), seed, dtype)
         ours, theirs = built_pair(MyDense, keras.layers.Dense, {**options, **lora, "dtype": dtype}, x.shape, seed)
@@ -123,6 +128,8 @@ def test_embedding_equals_keras_s(options, lora, dtype, id_dtype, shape, seed):
 @pytest.mark.parametrize("lora", [{}, {"lora_rank": 2}])
 @pytest.mark.parametrize(("ours", "theirs"), TWINS)
 def test_policies(policy, lora, ours, theirs):
+    if lora and policy in ("float64", "bfloat16") and not FACTORS_OF_KERAS_ARE_FLOAT32:
+        pytest.skip("the factors of Keras's LoRA are float32 from Keras 3.15 on")
     dtype = "float64" if policy == "float64" else "float32"
     compute_dtype = policy.removeprefix("mixed_")
     rtol = RTOL.get(compute_dtype, 0.0)
@@ -320,7 +327,9 @@ def test_saving_with_lora_keeps_the_precision_of_the_variables(ours, theirs):
         store = {}
         layer.save_own_variables(store)
         dtypes.append(keras.backend.standardize_dtype(store["0"].dtype))
-    assert dtypes == ["float32", "bfloat16"]
+    assert dtypes[0] == "float32"
+    if KERAS >= (3, 15):
+        assert dtypes[1] == "bfloat16"
 
 
 def test_lora_cannot_be_loaded_from_a_file_of_another_layer():

@@ -32,6 +32,10 @@ class LowRankAdapted:
         self.lora_enabled = False
         self._refuse_quantization()
 
+    def is_sparse(self, owner, parameter):
+        # Keras's layers before 3.13 have no such argument, and take no config with it.
+        return parameter.name == "quantization_config" or super().is_sparse(owner, parameter)
+
     def _refuse_quantization(self):
         name = type(self).__name__
         cure = f"{name} offers no quantization: use keras.layers.{name.removeprefix('My')} for that."
