@@ -30,6 +30,7 @@ class Plan:
     steps: int | None = None
     batch: int | None = None
     eager: bool = False
+    exported: bool = False  # whether the call is traced for a file of a model
     use_cudnn: bool | str = "auto"
     mixed: bool = False  # whether a wrapper does something to the states: see `core.noise`
     # Compiled programs of the layer, by strategy and options: they live as long as it does.
@@ -96,6 +97,8 @@ class Engine:
     # `may_differentiate(training)`: whether a gradient may be asked for of what is called now. `training` is what the
     # call says, or None if it does not.
     may_differentiate: Callable[[bool | None], bool] = lambda training: training is not False
+    # Whether what is computed now is traced for a file of a model.
+    being_exported: Callable[[], bool] = lambda: False
     # A step that keeps nothing for its gradient but what it got, and runs once more for it.
     recomputed: Callable = lambda step: step
     unpack_ragged: Callable = never_ragged

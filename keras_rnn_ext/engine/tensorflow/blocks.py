@@ -112,6 +112,9 @@ def _with_gradient(plan, feed):
     """`(last states, outputs or None)`."""
     feed_weights, noise = plan.recurrence.ready(feed.weights, feed.noise)
     count, loop = len(feed.states), BlockLoops.of(plan, feed, noise)
+    if plan.exported and not plan.differentiable:
+        # A SavedModel would hold the gradient too. TensorFlow can make one of what is here, should anybody ask.
+        return loop.infer(feed.inputs, feed.states, feed_weights)
 
     @tf.custom_gradient
     def run(inputs, *rest):
