@@ -1,6 +1,6 @@
 """Exports models with our layers and with Keras's, in every format, and runs what was written.
 
-    python -m benchmarks.exports                                   # everything that is missing; half an hour on two cores
+    python -m benchmarks.exports                                   # all that is missing; half an hour on two cores
     python -m benchmarks.exports --backends torch --kinds lstm     # some of it
     python -m benchmarks.exports --page                            # docs/export.md, from what there is
 
@@ -160,7 +160,7 @@ def _sizes(model: Any, format_name: str, made: Kind) -> list[dict[str, Any]]:
 
 
 def use(name: str, folder: pathlib.Path) -> dict[str, Any]:
-    """Runs what was exported, without this package or Keras; gives the largest error, relative to the largest output."""
+    """Runs what was exported, without this package or Keras; gives the error, relative to the largest output."""
     for module in ("keras_rnn_ext", "keras"):
         sys.modules[module] = None  # type: ignore[assignment]
     run = _RUNNERS[FORMATS[name].keras_name](folder)
@@ -341,7 +341,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     begin = time.monotonic()
     for place, job in enumerate(jobs):
         backend, kind, who, name = job
-        if name == SELECT and "failed" not in kept["results"].get(" | ".join((backend, kind, who, "LiteRT")), {"failed": 1}):
+        if name == SELECT and "failed" not in kept["results"].get(
+            " | ".join((backend, kind, who, "LiteRT")), {"failed": 1}
+        ):
             continue  # its own operators are enough
         needed = (backend, FORMATS[name].package)
         missing = [each for each in needed if importlib.util.find_spec(each) is None]

@@ -56,6 +56,8 @@ class Strategy(abc.ABC):
     is_cudnn = False
     # Whether XLA can compile it, on backends that ask for that.
     fits_xla = True
+    # What is different in a file of a model.
+    when_exported = ""
 
     @abc.abstractmethod
     def obstacle(self, plan: Plan) -> str | None:
@@ -194,6 +196,8 @@ def explain(plan: Plan) -> str:
     if engine().compile and plan.eager:
         note = engine().compiled_note if plan.recurrence.is_pure else "runs uncompiled: a cell here has code of its own"
         lines.append(f"  called eagerly: {note}")
+    if plan.exported and chosen.when_exported:
+        lines.append(f"  exported: {chosen.when_exported}")
     if plan.recurrence.kind == "wrapped":
         lines.append(f"inside: {explain(inside(plan))}")
     return "\n".join([f"backend {backend}: {chosen.name}", *lines])

@@ -31,6 +31,7 @@ class BlockLoop(GatedStrategy):
 
     name = "block loop"
     summary = "blocks of steps, with a gradient of its own"
+    when_exported = "without the gradient of its own; a file's gradient is TensorFlow's"
 
     def obstacle(self, plan):
         reason = super().obstacle(plan)
