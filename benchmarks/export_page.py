@@ -111,7 +111,7 @@ def _seconds(results: dict[str, Any]) -> str:
         [
             "### Seconds of the conversion to LiteRT",
             "",
-            f"On two cores that others used too: compare, but do not count on them.{middle}",
+            f"Seconds of computing, of all cores together.{middle}",
             "",
             "| model | our layers | Keras's | ratio |",
             "| --- | --- | --- | --- |",
