@@ -78,7 +78,7 @@ FORMATS = {
 
 
 def export(kind: str, ours: bool, name: str, folder: pathlib.Path) -> dict[str, Any]:
-    """Exports a model, and keeps inputs and outputs beside it; gives seconds of computing, and the bytes of what it wrote."""
+    """Exports a model, with inputs and outputs beside it; gives seconds of computing, and the bytes that it wrote."""
     import keras
 
     keras.utils.set_random_seed(1)
@@ -185,7 +185,10 @@ def _in_process(part: str, backend: str, kind: str, who: str, name: str, folder:
         context.set_forkserver_preload([each for each in HEAVY if importlib.util.find_spec(each.partition(".")[0])])
     process = context.Process(target=_work, args=(part, backend, kind, who, name, folder))
     process.start()
-    process.join()
+    process.join(10 * SECONDS)
+    if process.is_alive():  # and computes nothing
+        process.kill()
+        process.join()
     answer = folder / f"{part}.json"
     if not answer.exists():
         words = " ".join((folder / "said").read_text(errors="replace").split())[-300:]
