@@ -290,7 +290,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.train:
         strategy, kind, *numbers, folder = options.train
-        train(strategy, kind, *map(int, numbers), pathlib.Path(folder))
+        place, port, rounds = map(int, numbers)
+        train(strategy, kind, place, port, rounds, pathlib.Path(folder))
         return 0
     bad = 0
     for strategy in options.strategies:

@@ -171,9 +171,8 @@ class MyRNN(CarriesState, keras.layers.RNN):
         step = _a_step(sequences) if recurrence.noisy or not isinstance(recurrence, RecurrentCell) else None
         noise = recurrence.draw_noise(step, states, training, ops.shape(sequences)[0])
         eager = backend.runs_eagerly(sequences)
-        plan = self._plan(
-            recurrence, mask is not None, training, backend.may_differentiate(training), batch, steps, eager
-        )
+        differentiable, exported = backend.may_differentiate(training), backend.being_exported()
+        plan = self._plan(recurrence, mask is not None, training, differentiable, batch, steps, eager, exported)
         feed = strategy.Feed(sequences, states, mask, recurrence.gather_weights(noise), noise)
         return recurrence, plan, feed, pack
 
@@ -211,7 +210,7 @@ class MyRNN(CarriesState, keras.layers.RNN):
                 f"one, which is what its cell was built for. Received: shape {shape}."
             )
 
-    def _plan(self, recurrence, masked, training, differentiable, batch, steps, eager):
+    def _plan(self, recurrence, masked, training, differentiable, batch, steps, eager, exported=False):
         return strategy.Plan(
             recurrence=recurrence,
             return_sequences=self.return_sequences,
@@ -224,6 +223,7 @@ class MyRNN(CarriesState, keras.layers.RNN):
             steps=_known(steps),
             batch=_known(batch),
             eager=eager,
+            exported=exported,
             use_cudnn=getattr(self, "use_cudnn", "auto"),
             programs=self._programs.value,
         )
@@ -250,7 +250,7 @@ class MyRNN(CarriesState, keras.layers.RNN):
 
     # Telling
 
-    def explain(self, batch=None, steps=None, masked=False, training=False, eager=False):
+    def explain(self, batch=None, steps=None, masked=False, training=False, eager=False, exported=False):
         """Which strategy runs, and why the others do not, as text.
 
         Args:
@@ -259,12 +259,13 @@ class MyRNN(CarriesState, keras.layers.RNN):
             masked: whether there is a mask.
             training: whether the call is made in training, and a gradient is asked for.
             eager: whether the layer is called directly instead of in a compiled function or in `fit`.
+            exported: whether the call is made by `model.export`, which takes plainer ways.
 
         Returns:
             A text with a line for each strategy of the backend.
         """
         recurrence = as_recurrence(self.cell, training, dtype=self.compute_dtype)
-        return strategy.explain(self._plan(recurrence, masked, training, training, batch, steps, eager))
+        return strategy.explain(self._plan(recurrence, masked, training, training, batch, steps, eager, exported))
 
 
 MyRNN.__doc__ = with_layer_words(MyRNN.__doc__)

@@ -30,6 +30,7 @@ class Plan:
     steps: int | None = None
     batch: int | None = None
     eager: bool = False
+    exported: bool = False  # whether the call is traced for a file of a model
     use_cudnn: bool | str = "auto"
     mixed: bool = False  # whether a wrapper does something to the states: see `core.noise`
     # Compiled programs of the layer, by strategy and options: they live as long as it does.
@@ -55,6 +56,8 @@ class Strategy(abc.ABC):
     is_cudnn = False
     # Whether XLA can compile it, on backends that ask for that.
     fits_xla = True
+    # What is different in a file of a model.
+    when_exported = ""
 
     @abc.abstractmethod
     def obstacle(self, plan: Plan) -> str | None:
@@ -96,6 +99,8 @@ class Engine:
     # `may_differentiate(training)`: whether a gradient may be asked for of what is called now. `training` is what the
     # call says, or None if it does not.
     may_differentiate: Callable[[bool | None], bool] = lambda training: training is not False
+    # Whether what is computed now is traced for a file of a model.
+    being_exported: Callable[[], bool] = lambda: False
     # A step that keeps nothing for its gradient but what it got, and runs once more for it.
     recomputed: Callable = lambda step: step
     unpack_ragged: Callable = never_ragged
@@ -191,6 +196,8 @@ def explain(plan: Plan) -> str:
     if engine().compile and plan.eager:
         note = engine().compiled_note if plan.recurrence.is_pure else "runs uncompiled: a cell here has code of its own"
         lines.append(f"  called eagerly: {note}")
+    if plan.exported and chosen.when_exported:
+        lines.append(f"  exported: {chosen.when_exported}")
     if plan.recurrence.kind == "wrapped":
         lines.append(f"inside: {explain(inside(plan))}")
     return "\n".join([f"backend {backend}: {chosen.name}", *lines])

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import keras_rnn_ext
 from keras_rnn_ext import (
+    LRU,
     MyBidirectional,
     MyDense,
     MyEmbedding,
@@ -236,6 +237,14 @@ def test_a_saved_model_has_its_gradient(layer, tmp_path):
         return tape.gradient(loss, SEQUENCES)
 
     assert_close(gradient(served.serve), gradient(model), 1e-5)
+
+
+@pytest.mark.parametrize("layer", [MyLSTM, MyGRU, LRU])
+def test_an_exported_graph_has_no_trace_of_training(layer, tmp_path):
+    model = keras.Sequential([keras.Input((None, 3)), layer(4, return_sequences=True)])
+    model.export(tmp_path, verbose=False)
+    # So TensorFlow calls a gradient of one's own, which it would trace and write to the file.
+    assert b"CustomGradient" not in (tmp_path / "saved_model.pb").read_bytes()
 
 
 # TensorFlow points at the package that LiteRT has become.

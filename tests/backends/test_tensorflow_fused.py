@@ -99,6 +99,10 @@ def test_explain():
     layer.build((2, 20, 3))
     assert layer.explain(batch=1, steps=80).startswith("backend tensorflow: fused loop")
     assert "these are unknown" in layer.explain(batch=1)
+    exported = layer.explain(batch=1, steps=80, exported=True)
+    assert exported.startswith("backend tensorflow: block loop")
+    assert "fused loop: not used: the model is being exported" in exported
+    assert "  exported: without the gradient of its own" in exported
     row = next(row for row in strategy.engine().strategies if row.name == "fused loop")
     assert isinstance(row, fused.FusedLoop)
 

@@ -5,6 +5,7 @@ import functools
 import keras
 import tensorflow as tf
 
+from keras_rnn_ext.core.compat import being_exported
 from keras_rnn_ext.core.strategy import Engine, enrol
 from keras_rnn_ext.engine.chunks import Chunks
 from keras_rnn_ext.engine.loops import CellByCell, CellInside, Loop, ParallelScan, ProjectedLoop, python_scan
@@ -144,6 +145,8 @@ enrol(
         gradients=gradients,
         # Many loops over tapes do not say `training=`, and many models say False where nobody asked.
         may_differentiate=lambda training: could_possibly_record(),
+        # Exporters trace graphs; the callers of an eager call are not looked at, which would take time.
+        being_exported=lambda: not tf.executing_eagerly() and being_exported(),
         compile=compiled,
         compiled_note="compiled once as a tf.function, then one call of a graph",
         compile_fused=compiled_fused,

@@ -31,6 +31,7 @@ class BlockLoop(GatedStrategy):
 
     name = "block loop"
     summary = "blocks of steps, with a gradient of its own"
+    when_exported = "without the gradient of its own; a file's gradient is TensorFlow's"
 
     def obstacle(self, plan):
         reason = super().obstacle(plan)
@@ -112,6 +113,9 @@ def _with_gradient(plan, feed):
     """`(last states, outputs or None)`."""
     feed_weights, noise = plan.recurrence.ready(feed.weights, feed.noise)
     count, loop = len(feed.states), BlockLoops.of(plan, feed, noise)
+    if plan.exported and not plan.differentiable:
+        # A SavedModel would hold the gradient too. TensorFlow can make one of what is here, should anybody ask.
+        return loop.infer(feed.inputs, feed.states, feed_weights)
 
     @tf.custom_gradient
     def run(inputs, *rest):

@@ -11,7 +11,6 @@ import math
 import keras
 import tensorflow as tf
 
-from keras_rnn_ext.core.compat import being_exported
 from keras_rnn_ext.core.state import listed
 from keras_rnn_ext.core.strategy import choose
 from keras_rnn_ext.engine.loops import NOT_PURE, ProjectedLoop
@@ -46,7 +45,7 @@ class FusedLoop(ProjectedLoop):
         values = plan.batch * math.prod(listed(plan.recurrence.output_size))
         if plan.batch > MOST_ROWS or values > MOST_VALUES or plan.steps < LEAST_STEPS:
             return f"it gains from {LEAST_STEPS} steps on, up to {MOST_ROWS} rows and {MOST_VALUES} values of an output"
-        if being_exported():
+        if plan.exported:
             return "the model is being exported"
         return None if compiles() else "XLA does not compile for this device"
 

@@ -11,6 +11,8 @@ import math
 
 import tensorflow as tf
 
+from keras_rnn_ext.core.compat import being_exported
+
 # Loops of so few turns are written out. Measured on two cores: a graph then takes two thirds of the time. XLA takes a
 # fifth more, and with 32 turns it would take four to six times as long.
 MOST_UNROLLED = 10
@@ -33,6 +35,9 @@ def linear_scan(decay, inputs, start):
     if inputs.shape[0] == 0:
         return tf.identity(inputs)
     states, _ = _run(_forward, decay, inputs, start, upward=True)
+    if being_exported():
+        # A SavedModel would hold the gradient too. TensorFlow can make one of what is here, should anybody ask.
+        return states
     return _with_gradient_of_states(decay, inputs, start, tf.stop_gradient(states))
 
 

@@ -27,8 +27,8 @@ class FusedLayer(LibraryLayer):
         reason = super().obstacle(plan)
         if reason is None and plan.use_cudnn is False and torch.cuda.is_available():
             return "`use_cudnn=False`"
-        if reason is None and torch.compiler.is_exporting():
-            return "a model is being exported, and the kernel would allow the batch size of the example alone"
+        if reason is None and plan.exported:
+            return "the model is being exported, and the kernel would allow the batch size of the example alone"
         if reason is None and plan.masked and is_traced():
             return "a model is being exported or recorded, and rows of different lengths depend on the data"
         return reason
@@ -120,6 +120,7 @@ enrol(
         gradients=gradients,
         reads_variables=False,
         settle=recorded,
+        being_exported=torch.compiler.is_exporting,
         inference=torch.no_grad,
     ),
 )
