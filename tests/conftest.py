@@ -1,6 +1,8 @@
 """Profiles of hypothesis, and the marks that Keras's own tests carry."""
 
+import gc
 import os
+import pathlib
 
 import pytest
 from hypothesis import settings
@@ -10,11 +12,15 @@ settings.register_profile("deep", max_examples=200, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
-if os.environ.get("KERAS_BACKEND") == "jax":
-    import jax
-
-    # The tests compile thousands of small programs and run each once.
-    jax.config.update("jax_disable_most_optimizations", True)
+# The tests compile thousands of small programs on JAX, many of them alike, and run each once. What one test has compiled
+# the others load, in other workers and in the next run too (`pytest --cache-clear` forgets it). In the environment, so
+# that processes which tests start do the same.
+os.environ |= {
+    "JAX_COMPILATION_CACHE_DIR": str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "d" / "jax"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+}
 
 
 def _backend():
@@ -49,6 +55,14 @@ def pytest_collection_modifyitems(config, items):
         deep = [item for item in items if item.get_closest_marker("deep")]
         items[:] = [item for item in items if item not in set(deep)]
         config.hook.pytest_deselected(items=deep)
+
+
+def pytest_collection_finish(session):
+    # Graphs are made of many objects, which live as long as a test: on TensorFlow, Python's own idea of when to look for
+    # garbage takes a fifth of the time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 50, 50)
 
 
 def pytest_configure(config):
