@@ -12,9 +12,9 @@ settings.register_profile("deep", max_examples=200, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
-# The tests compile thousands of small programs on JAX, many of them alike, and run each once. What one test has compiled
-# the others load, in other workers and in the next run too (`pytest --cache-clear` forgets it). In the environment, so
-# that processes which tests start do the same.
+# The tests compile thousands of small programs on JAX, many of them alike, and run each once. What one test has
+# compiled the others load, in other workers and in the next run too (`pytest --cache-clear` forgets it). In the
+# environment, so that processes which tests start do the same.
 os.environ |= {
     "JAX_COMPILATION_CACHE_DIR": str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "d" / "jax"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -58,8 +58,8 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_collection_finish(session):
-    # Graphs are made of many objects, which live as long as a test: on TensorFlow, Python's own idea of when to look for
-    # garbage takes a fifth of the time.
+    # Graphs are made of many objects, which live as long as a test: on TensorFlow, Python's own idea of when to look
+    # for garbage takes a fifth of the time.
     gc.collect()
     gc.freeze()
     gc.set_threshold(200_000, 50, 50)

@@ -1,11 +1,10 @@
 """Text from files: plain or gzip, with errors that say what is wrong with the file."""
 
 import contextlib
-import errno
 import gzip
-import os
-import stat
 import zlib
+
+from keras_rnn_ext.core.files import open_file
 
 
 def read_text(path, minimum=1):
@@ -70,12 +69,8 @@ def open_bytes(path):
         TypeError: if `path` is no path.
         ValueError: naming the file, if it cannot be opened or read, or is a damaged or truncated gzip file.
     """
-    if not isinstance(path, (str, bytes, os.PathLike)):
-        raise TypeError(f"Argument `path` must be the path of a file. Received: {path!r} (type {type(path).__name__})")
-    if "\0" in os.fsdecode(path):
-        raise ValueError(f"expected a readable file, got {str(path)!r}: a name holds no null character.")
     try:
-        with open(path, "rb", opener=_opened) as raw:
+        with open_file(path) as raw:
             is_gzip = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             if is_gzip:
@@ -93,14 +88,3 @@ def open_bytes(path):
         ) from error
     except OSError as error:
         raise ValueError(f"expected a readable file, got {str(path)!r}: {error.strerror or error}.") from error
-
-
-def _opened(path, flags):
-    """As in `core.files`: what may never end is refused, and a pipe without a writer is not waited for."""
-    number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-    mode = os.fstat(number).st_mode
-    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
-        return number
-    os.close(number)
-    kind = "a named pipe" if stat.S_ISFIFO(mode) else "a device"
-    raise OSError(errno.EINVAL, f"it is {kind}; copy what it holds into a file", path)
