@@ -137,7 +137,9 @@ def _litert_options(name: str, model: Any, made: Kind) -> dict[str, Any]:
 
         def samples() -> Any:
             for seed in range(1, SAMPLES + 1):
-                yield example(model, ROWS, STEPS, made.ids, seed)
+                arrays = example(model, ROWS, STEPS, made.ids, seed)
+                # A list would be taken in an order of the converter's own; these are the names that Keras gives.
+                yield {f"args_0_{place}" if place else "args_0": array for place, array in enumerate(arrays)}
 
         target = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]}
         return {"target_spec": target, "representative_dataset": samples, **smaller}
