@@ -16,14 +16,15 @@ class Checkpoint(Mapping):
     def __init__(self, path):
         # TensorFlow may not be the backend: only looked for here.
         tensorflow = importlib.import_module("tensorflow")
-        self._path, self._error = os.fspath(path), tensorflow.errors.OpError
+        # TensorFlow gives some of its errors as Python's.
+        self._path, self._errors = os.fspath(path), (tensorflow.errors.OpError, ValueError, IndexError, RuntimeError)
         for name in (self._path, os.path.join(self._path, "checkpoint"), *glob.glob(glob.escape(self._path) + ".*")):
             # TensorFlow would wait for a pipe.
             if os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name):
                 raise self._unusable(f"{name!r} is neither a file nor a folder")
         try:
             self._reader = tensorflow.train.load_checkpoint(self._path)
-        except (self._error, ValueError) as error:
+        except self._errors as error:
             raise self._unusable(error) from error
 
     def _unusable(self, reason):
@@ -37,7 +38,7 @@ class Checkpoint(Mapping):
             raise KeyError(name)
         try:
             return self._reader.get_tensor(name)
-        except self._error as error:
+        except self._errors as error:
             raise self._unusable(error) from error
 
     def __contains__(self, name):
