@@ -62,12 +62,16 @@ def _with_shape_of(new, old):
     return new
 
 
+# Without AutoGraph, as in Keras's `fit`: loops and conditions here are TensorFlow's own, and to look for Python's takes
+# a third of the time of tracing.
+
+
 def compiled(program):
-    return tf.function(program, reduce_retracing=True)
+    return tf.function(program, reduce_retracing=True, autograph=False)
 
 
 def compiled_fused(program):
-    return tf.function(program, jit_compile=True, reduce_retracing=True)
+    return tf.function(program, jit_compile=True, reduce_retracing=True, autograph=False)
 
 
 def gradients(loss, tensors):

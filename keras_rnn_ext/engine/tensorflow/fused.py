@@ -50,7 +50,7 @@ class FusedLoop(ProjectedLoop):
         return None if compiles() else "XLA does not compile for this device"
 
     def run(self, plan, feed):
-        program = tf.function(functools.partial(super().run, plan), jit_compile=True)
+        program = tf.function(functools.partial(super().run, plan), jit_compile=True, autograph=False)
         parts, form = (feed.inputs, feed.states, feed.weights, feed.noise), []
 
         def with_tensors(tensors):
