@@ -30,7 +30,10 @@ def write(kept: dict[str, Any]) -> None:
 def measured(kept: dict[str, Any]) -> str:
     """All that stands between the marks."""
     results, reasons = kept["results"], Reasons()
-    blocks = [_formats(results, backend, reasons) for backend in COLUMNS]
+    known = {key.partition(" | ")[0] for key in results}
+    blocks = [_formats(results, backend, reasons) for backend in COLUMNS if backend in known]
+    if missing := [title for backend, (title, _) in COLUMNS.items() if backend not in known]:
+        blocks.append(f"Not measured yet: {' and '.join(missing)}.")
     blocks += [reasons.listed(), _seconds(results), _bits(results)]
     versions = ", ".join(f"{name} {version}" for name, version in kept.get("versions", {}).items())
     return "\n\n".join([block for block in blocks if block] + [f"Versions: {versions}."]) + "\n"

@@ -36,9 +36,9 @@ TOLERANCE = 1e-5
 SECONDS = 600  # of computing, for an export: those of a clock depend on what else the machine does
 SAMPLES = 20  # from which the converter learns the ranges of what is computed in int8
 BACKENDS = ("tensorflow", "jax", "torch")
-# Modules that take seconds to import, and do nothing yet: one process imports them, and the others are its copies.
-# Keras is not among them, since its backend is chosen when it is imported.
-HEAVY = ("tensorflow", "tensorflow.lite.python.lite", "jax", "torch")
+# Modules that take seconds to import: one process imports them, and the others are its copies. TensorFlow imports
+# Keras, whose backend is chosen then, so that exports from other backends have processes of their own.
+HEAVY = ("tensorflow", "tensorflow.lite.python.lite", "torch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +81,8 @@ def export(kind: str, ours: bool, name: str, folder: pathlib.Path) -> dict[str, 
     """Exports a model, with inputs and outputs beside it; gives seconds of computing, and the bytes that it wrote."""
     import keras
 
+    if keras.backend.backend() != os.environ["KERAS_BACKEND"]:
+        raise RuntimeError(f"the backend is {keras.backend.backend()}, not {os.environ['KERAS_BACKEND']}")
     keras.utils.set_random_seed(1)
     made = KINDS[kind]
     model = made.build(Ours() if ours else keras.layers)
@@ -181,7 +183,8 @@ def tried(backend: str, kind: str, who: str, name: str) -> dict[str, Any]:
 
 def _in_process(part: str, backend: str, kind: str, who: str, name: str, folder: pathlib.Path) -> dict[str, Any]:
     """The answer of a new process, that has imported heavy modules at most."""
-    copied = sys.platform == "linux" and (part == "export" or FORMATS[name].package in HEAVY)
+    fits = backend == "tensorflow" if part == "export" else FORMATS[name].package in HEAVY
+    copied = fits and sys.platform == "linux"
     context: Any = multiprocessing.get_context("forkserver" if copied else "spawn")
     if copied:
         context.set_forkserver_preload([each for each in HEAVY if importlib.util.find_spec(each.partition(".")[0])])
