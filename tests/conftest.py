@@ -20,6 +20,10 @@ os.environ |= {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    # The same for what TensorFlow compiles with XLA; `XLA_FLAGS= python -m pytest` tests with all optimizations.
+    "XLA_FLAGS": os.environ.get(
+        "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    ),
 }
 
 
