@@ -123,8 +123,9 @@ class Chunks(Strategy):
 def _cut(steps, length):
     """How many chunks of how many steps, at least one of one: as even as they can be, so that little is in vain."""
     largest = max if isinstance(steps, int) else ops.maximum
-    count = largest(-(-steps // length), 1)
-    return count, largest(-(-steps // count), 1)
+    # Rounded up without negative numbers, which ONNX would round the other way.
+    count = largest((steps + length - 1) // length, 1)
+    return count, largest((steps + count - 1) // count, 1)
 
 
 def _in_chunks(values, missing, count, size):

@@ -246,6 +246,7 @@ class ParallelScan(Strategy):
     takes_constant: bool = False
     name: str = "parallel scan"
     summary: str = "the steps of a linear cell side by side"
+    when_exported: str = ""
 
     def obstacle(self, plan):
         if not plan.recurrence.is_linear:
@@ -253,6 +254,10 @@ class ParallelScan(Strategy):
         if plan.recompute:
             return "`recompute=True`, and it keeps what it needs"
         return "`unroll=True`" if plan.unroll is True else None
+
+    def reluctance(self, plan):
+        complex_in_file = plan.exported and plan.recurrence.is_complex
+        return "the model is being exported, and most files hold no complex numbers" if complex_in_file else None
 
     def run(self, plan, feed):
         cell, (start, *rest) = plan.recurrence, feed.states

@@ -8,6 +8,7 @@ import tensorflow as tf
 import keras_rnn_ext
 from keras_rnn_ext import (
     LRU,
+    MinGRU,
     MyBidirectional,
     MyDense,
     MyEmbedding,
@@ -245,6 +246,17 @@ def test_an_exported_graph_has_no_trace_of_training(layer, tmp_path):
     model.export(tmp_path, verbose=False)
     # So TensorFlow calls a gradient of one's own, which it would trace and write to the file.
     assert b"CustomGradient" not in (tmp_path / "saved_model.pb").read_bytes()
+
+
+def test_what_is_exported_of_a_linear_cell_is_explained():
+    layers = [MinGRU(4), LRU(4)]
+    for layer in layers:
+        layer.build((2, 5, 3))
+    gated, complex_numbers = (layer.explain(exported=True) for layer in layers)
+    assert gated.startswith("backend tensorflow: parallel scan")
+    assert "  exported: without the gradient of its own" in gated
+    assert "parallel scan: not used: the model is being exported, and most files hold no complex" in complex_numbers
+    assert layers[1].explain().startswith("backend tensorflow: parallel scan")
 
 
 # TensorFlow points at the package that LiteRT has become.

@@ -1,12 +1,27 @@
 """The loop of few rows that XLA compiles inside a graph."""
 
+import itertools
+
 import keras
 import numpy as np
 import onnxruntime
 import pytest
 import tensorflow as tf
 
-from keras_rnn_ext import MyBidirectional, MyDense, MyGRU, MyGRUCell, MyLSTM, MyLSTMCell, MyRNN, MySimpleRNN
+from keras_rnn_ext import (
+    LRU,
+    MLSTM,
+    QRNN,
+    MinGRU,
+    MyBidirectional,
+    MyDense,
+    MyGRU,
+    MyGRUCell,
+    MyLSTM,
+    MyLSTMCell,
+    MyRNN,
+    MySimpleRNN,
+)
 from keras_rnn_ext.core import strategy
 from keras_rnn_ext.engine.tensorflow import fused
 from tests.helpers import assert_close
@@ -117,29 +132,44 @@ def test_a_model_with_it_is_saved(tmp_path, runs):
     assert_close(loaded.serve(SEQUENCES), np.asarray(model(SEQUENCES)), 1e-6)
 
 
+def in_onnx(model, folder, sequences, **options):
+    """What the model gives for the sequences, exported and run by onnxruntime."""
+    path = (folder / "model.onnx").as_posix()
+    model.export(path, format="onnx", verbose=False, **options)
+    session = onnxruntime.InferenceSession(path)
+    return session.run(None, {session.get_inputs()[0].name: np.asarray(sequences)})[0]
+
+
 # What tf2onnx brings along is older than NumPy and protobuf.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_exporters_get_a_graph_without_it(tmp_path, runs):
     model = keras.Sequential([keras.Input((None, 3)), MyLSTM(4, return_sequences=True), MyGRU(4)])
     expected = np.asarray(model(SEQUENCES))
-    path = (tmp_path / "model.onnx").as_posix()
-    model.export(path, format="onnx", verbose=False, input_signature=[tf.TensorSpec(SEQUENCES.shape)])
-    session = onnxruntime.InferenceSession(path)
-    outputs = session.run(None, {session.get_inputs()[0].name: np.asarray(SEQUENCES)})[0]
+    outputs = in_onnx(model, tmp_path, SEQUENCES, input_signature=[tf.TensorSpec(SEQUENCES.shape)])
     assert_close(outputs, expected, 1e-5)
     assert not runs
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-@pytest.mark.parametrize("return_sequences", [False, True])
-@pytest.mark.parametrize("steps", [None, 13])
-@pytest.mark.parametrize("layer", [MySimpleRNN, MyLSTM, MyGRU])
+@pytest.mark.parametrize(
+    ("layer", "steps", "return_sequences"),
+    [
+        *itertools.product((MySimpleRNN, MyLSTM, MyGRU), (None, 13), (False, True)),
+        # A loop with an empty list, and complex numbers, are what ONNX does not take.
+        *((layer, None, True) for layer in (MinGRU, QRNN, LRU)),
+    ],
+)
 def test_onnx(layer, steps, return_sequences, tmp_path):
     model = keras.Sequential([keras.Input((steps, 3)), layer(4, return_sequences=return_sequences)])
     sequences = SEQUENCES[:, :13]
-    expected = np.asarray(model(sequences))
-    path = (tmp_path / "model.onnx").as_posix()
-    model.export(path, format="onnx", verbose=False)
-    session = onnxruntime.InferenceSession(path)
-    outputs = session.run(None, {session.get_inputs()[0].name: np.asarray(sequences)})[0]
-    assert_close(outputs, expected, 1e-5)
+    expected = model(sequences)
+    assert_close(in_onnx(model, tmp_path, sequences), expected, 1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_onnx_of_chunks(tmp_path):
+    model = keras.Sequential([keras.Input((None, 3)), MLSTM(4, heads=2, return_sequences=True)])
+    sequences = tf.random.stateless_normal((2, 70, 3), (0, 0))
+    expected = model(sequences)
+    assert "chunks" in model.layers[0].explain(exported=True).splitlines()[0]
+    assert_close(in_onnx(model, tmp_path, sequences), expected, 1e-5)

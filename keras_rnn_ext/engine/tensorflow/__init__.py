@@ -138,7 +138,7 @@ enrol(
             CellByCell(),
             CellInside(),
             CudnnRow(),
-            ParallelScan(linear_scan, tf.complex),
+            ParallelScan(linear_scan, tf.complex, when_exported=BlockLoop.when_exported),
             Chunks(scan),
             FusedLoop(scan),
             BlockLoop(),

@@ -118,7 +118,8 @@ def _cut(steps, values):
         if values > MOST_VALUES:
             return 1, tf.maximum(1, steps)
         size = tf.maximum(1, tf.cast(tf.sqrt(tf.cast(steps, tf.float32)), tf.int32))
-        return tf.maximum(1, -(-steps // size)), size
+        # Rounded up without negative numbers, which ONNX would round the other way.
+        return tf.maximum(1, (steps + size - 1) // size), size
     if values > MOST_VALUES or steps <= MOST_UNROLLED:
         return 1, steps
     root = math.isqrt(steps)
@@ -146,17 +147,20 @@ def _take(step, decay, inputs, state, upward, keep=True):
             state, output = step(factor, value, state)
             outputs.append(output)
         return state, tf.stack(outputs if upward else outputs[::-1], 1) if keep else None
-    kept = tf.TensorArray(inputs.dtype, size=size if keep else 0, element_shape=state.shape)
+    # A list in which nothing is written may not go along: ONNX would number the others wrongly.
+    lists = ()
+    if keep:
+        lists = (tf.TensorArray(inputs.dtype, size=size, element_shape=state.shape),)
 
-    def turn(count, state, kept):
+    def turn(count, state, lists):
         place = count if upward else size - 1 - count
         state, output = step(decay[:, place], inputs[:, place], state)
-        return count + 1, state, kept.write(place, output) if keep else kept
+        return count + 1, state, tuple(each.write(place, output) for each in lists)
 
-    _, state, kept = tf.while_loop(lambda count, *_: count < size, turn, (0, state, kept), maximum_iterations=size)
+    _, state, lists = tf.while_loop(lambda count, *_: count < size, turn, (0, state, lists), maximum_iterations=size)
     if not keep:
         return state, None
-    kept = kept.stack()
+    kept = lists[0].stack()
     return state, tf.transpose(kept, [1, 0, *range(2, kept.shape.rank)])
 
 
