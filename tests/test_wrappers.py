@@ -69,13 +69,11 @@ IN_TRAINING = {
 }
 
 
-# One of each is held against all of it: gated, linear, Keras's. `test_contract` has zoneout of each.
-WHOLE = {
+# All of them together are held against all of it. `test_contract` has zoneout of a linear cell and of Keras's.
+WHOLE = {"together": TOGETHER["zoneout_of_residual_of_dropout"]}
+BESIDE = {
     "residual_of_linear": lambda: ResidualWrapper(MinGRUCell(2)),
     "dropout_of_keras": lambda: AROUND["dropout_per_step"](keras.layers.LSTMCell(2)),
-    "together": TOGETHER["zoneout_of_residual_of_dropout"],
-}
-BESIDE = {
     "residual_of_keras": lambda: ResidualWrapper(keras.layers.LSTMCell(2)),
     "dropout_of_linear": lambda: AROUND["dropout_per_step"](MinGRUCell(2)),
     **{name: make_cell for name, make_cell in TOGETHER.items() if make_cell not in WHOLE.values()},

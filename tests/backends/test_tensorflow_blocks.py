@@ -188,7 +188,7 @@ def test_gradient_outside_of_training(layer):
 
 @pytest.mark.parametrize("differentiable", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("cores", [2, 5])
+@pytest.mark.parametrize("cores", [2, 3])
 def test_parts_of_a_batch_that_cannot_be_shared_equally(cores, masked, differentiable, monkeypatch):
     monkeypatch.setattr(blocks, "cores", lambda: cores)
     options = {"dropout": 0.4, "recurrent_dropout": 0.3, "dtype": "float64"}
