@@ -252,9 +252,9 @@ def test_what_is_exported_of_a_linear_cell_is_explained():
     layers = [MinGRU(4), LRU(4)]
     for layer in layers:
         layer.build((2, 5, 3))
-    gated, complex_numbers = (layer.explain(exported=True) for layer in layers)
-    assert gated.startswith("backend tensorflow: parallel scan")
-    assert "  exported: without the gradient of its own" in gated
+    real, complex_numbers = (layer.explain(exported=True) for layer in layers)
+    assert real.startswith("backend tensorflow: parallel scan")
+    assert "  exported: without the gradient of its own" in real
     assert "parallel scan: not used: the model is being exported, and most files hold no complex" in complex_numbers
     assert layers[1].explain().startswith("backend tensorflow: parallel scan")
 
